@@ -1,0 +1,117 @@
+"""A real card as a device, capped to the target if it is larger."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pytest_vramguard.devices.emulated.libraries import UUID_PREFIX
+from pytest_vramguard.devices.gpu_lock import gpu_lock
+from pytest_vramguard.devices.stack import find_torch, installed_versions
+from pytest_vramguard.errors import DeviceUnavailable
+from pytest_vramguard.report import DeviceFacts
+from pytest_vramguard.units import exact_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_vramguard.cards import Card
+
+
+class CudaDevice:
+    """The first card that torch sees. One case at a time runs on it, whatever the number of processes."""
+
+    description = "cuda (a real card)"
+
+    def __init__(self) -> None:
+        """Start without a cap."""
+        self._capped = False
+        self._smaller_than: Card | None = None
+
+    @property
+    def timed(self) -> bool:
+        """Whether the card is a real one; code for a real card is tried on emulated ones too."""
+        return not self._is_emulated
+
+    def enter(self, card: Card) -> None:
+        """Check that torch can have a card; `card` needs no preparation."""
+        del card
+        build = find_torch()
+        if build is None or build.cuda is None:
+            found = "not installed" if build is None else f"{build.version} is a build without CUDA"
+            message = f"torch: {found}, expected a CUDA build; install it: pip install 'pytest-vramguard[train]'"
+            raise DeviceUnavailable(message)
+
+    def place(self, target: Card) -> None:
+        """Cap the allocator so that no more than `target` has can be reserved.
+
+        Raises:
+            DeviceUnavailable: torch finds no card.
+        """
+        import torch  # noqa: PLC0415 - heavy; only a case needs it
+
+        if not torch.cuda.is_available():
+            message = "torch: finds no CUDA card, expected one; check nvidia-smi, or use --vram-device emulated"
+            raise DeviceUnavailable(message)
+        total_bytes = torch.cuda.mem_get_info(0)[1]
+        self._capped = total_bytes > target.usable_bytes
+        self._smaller_than = target if total_bytes < target.usable_bytes else None
+        share = (target.usable_bytes - target.context_bytes) / total_bytes if self._capped else 1.0
+        torch.cuda.set_per_process_memory_fraction(share, 0)
+
+    def context_bytes(self, target: Card) -> int | None:
+        """Return the catalogue's figure where a larger card stands in for `target`, whose own context it cannot show."""
+        return target.context_bytes if self._capped else None
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Run while no other process runs a case on this card."""
+        with gpu_lock(self._properties.uuid):
+            yield
+
+    def gaps(self) -> tuple[str, ...]:
+        """Return that the card is smaller than the target, if so: an out-of-memory on it would say nothing about the target."""
+        if self._smaller_than is None:
+            return ()
+        target = self._smaller_than
+        found = self._properties
+        return (
+            f"{found.name} has {exact_text(found.total_memory)}, less than {target.key} with {exact_text(target.usable_bytes)}; "
+            "run on a card at least as large, or use --vram-device emulated",
+        )
+
+    def notes(self) -> tuple[str, ...]:
+        """Say if the context of another card stands in the numbers."""
+        return ("context bytes are the catalogue's: a larger card stood in, capped to the target",) if self._capped else ()
+
+    def facts(self) -> DeviceFacts:
+        """Describe the card that torch sees."""
+        found = self._properties
+        return DeviceFacts(
+            kind="emulated" if self._is_emulated else "cuda",
+            name=found.name,
+            usable_bytes=found.total_memory,
+            compute_capability=f"{found.major}.{found.minor}",
+            driver=_driver_version(),
+            versions=installed_versions(),
+        )
+
+    @property
+    def _properties(self):  # type: ignore[no-untyped-def]  # noqa: ANN202 - torch's own type has no public name
+        import torch  # noqa: PLC0415 - heavy; only a case needs it
+
+        return torch.cuda.get_device_properties(0)
+
+    @property
+    def _is_emulated(self) -> bool:
+        return str(self._properties.uuid).startswith(UUID_PREFIX)
+
+
+def _driver_version() -> str:
+    import pynvml  # noqa: PLC0415 - loads the driver's library
+
+    try:
+        pynvml.nvmlInit()
+        return str(pynvml.nvmlSystemGetDriverVersion())
+    except pynvml.NVMLError:
+        return "unknown"

@@ -1,0 +1,146 @@
+"""The emulated CUDA libraries in this process: loading them, placing a card, reading the books."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pytest_vramguard.errors import DeviceUnavailable
+
+if TYPE_CHECKING:
+    from pytest_vramguard.cards import Card
+
+FOLDER: Final = Path(__file__).parent / "lib"
+CORE: Final = "libvramguard_core.so"
+CARD_VARIABLE: Final = "VRAMGUARD_CARD"
+"""Environment variable that carries the card to child processes; see `card.c`."""
+# The order matters: a library finds those it needs among the ones before it.
+SONAMES: Final = ("libcuda.so.1", "libcudart.so.13", "libcublasLt.so.13", "libcublas.so.13", "libnccl.so.2", "libnvidia-ml.so.1")
+RUNTIME_VERSION: Final = 13000
+"""What `cudaRuntimeGetVersion` answers: CUDA 13.0, the first release with this SONAME."""
+DRIVER_NAME: Final = "580.65.06"
+"""What NVML answers. Source: CUDA 13.0 release notes, first driver of that release."""
+UUID_PREFIX: Final = "7672616d-6772"
+"""How the UUID of every emulated card begins; see `vg_uuid` in `card.c`."""
+
+COUNTERS: Final = (
+    "launches",
+    "compute_calls",
+    "driver_allocations",
+    "driver_frees",
+    "synchronisations",
+    "bytes_to_device",
+    "bytes_to_host",
+)
+"""Names of the counters, in the order of `vg_counter` in `core.h`."""
+
+
+class Usage(ctypes.Structure):
+    """`vg_usage`: bytes of one card."""
+
+    _fields_ = (
+        ("total_bytes", ctypes.c_uint64),
+        ("used_bytes", ctypes.c_uint64),
+        ("managed_bytes", ctypes.c_uint64),
+        ("peak_bytes", ctypes.c_uint64),
+    )
+
+
+def card_text(card: Card, count: int = 1) -> str:
+    """Return `count` cards of a kind in the form that `vg_place` reads."""
+    major, minor = card.compute_capability
+    values: dict[str, object] = {
+        "name": card.name,
+        "total_bytes": card.usable_bytes,
+        "context_bytes": card.context_bytes,
+        "count": count,
+        "major": major,
+        "minor": minor,
+        "sm_count": card.sm_count,
+        "l2_bytes": card.l2_bytes,
+        "shared_memory_per_sm_bytes": card.shared_memory_per_sm_bytes,
+        "shared_memory_per_block_optin_bytes": card.shared_memory_per_block_optin_bytes,
+        "max_threads_per_sm": card.max_threads_per_sm,
+        "max_blocks_per_sm": card.max_blocks_per_sm,
+        "memory_bus_bits": card.memory_bus_bits,
+        "boost_clock_khz": card.boost_clock_hz // 1000,
+        "memory_clock_khz": card.memory_clock_hz // 1000,
+        "ecc": int(card.ecc),
+        "runtime_version": RUNTIME_VERSION,
+        "driver_version": RUNTIME_VERSION,
+        "driver_name": DRIVER_NAME,
+    }
+    return "".join(f"{key}={value};" for key, value in values.items())
+
+
+def built() -> bool:
+    """Return whether the libraries were built when the package was installed."""
+    return all((FOLDER / name).exists() for name in (CORE, *SONAMES))
+
+
+def loaded() -> bool:
+    """Return whether the process already has the libraries: loaded here, or through `LD_PRELOAD`."""
+    try:
+        ctypes.CDLL(str(FOLDER / CORE), mode=os.RTLD_NOLOAD)
+    except OSError:
+        return False
+    return True
+
+
+@cache
+def core() -> ctypes.CDLL:
+    """Return the core with its signatures declared."""
+    library = ctypes.CDLL(str(FOLDER / CORE), mode=ctypes.RTLD_GLOBAL)
+    library.vg_place.restype = ctypes.c_char_p
+    library.vg_counted.restype = ctypes.c_uint64
+    library.vg_usage_of.restype = Usage
+    return library
+
+
+def load() -> None:
+    """Load every library, so that torch finds them under the names that it needs."""
+    core()
+    for soname in SONAMES:
+        ctypes.CDLL(str(FOLDER / soname), mode=ctypes.RTLD_GLOBAL)
+    # Triton looks for libcuda through this variable instead of the loader.
+    os.environ.setdefault("TRITON_LIBCUDA_PATH", str(FOLDER))
+
+
+def place(card: Card) -> None:
+    """Put `card` in place of the former one.
+
+    Raises:
+        DeviceUnavailable: device memory is still allocated, so a change would falsify the books.
+    """
+    text = card_text(card)
+    fault: bytes | None = core().vg_place(text.encode())
+    if fault is not None:
+        message = f"emulated {card.key}: {fault.decode()}; run one target per process: pytest --vram-target {card.key}"
+        raise DeviceUnavailable(message)
+    os.environ[CARD_VARIABLE] = text
+
+
+def refused() -> tuple[str, ...]:
+    """Return the functions that were called and are not emulated, in order of first call."""
+    room = ctypes.create_string_buffer(1 << 16)
+    core().vg_refusals(room, len(room))
+    return tuple(room.value.decode().splitlines())
+
+
+def forget_refused() -> None:
+    """Start a new list of refused functions."""
+    core().vg_forget_refusals()
+
+
+def counted() -> dict[str, int]:
+    """Return every counter since the process started; sizes in bytes."""
+    return {name: core().vg_counted(index) for index, name in enumerate(COUNTERS)}
+
+
+def usage(device: int = 0) -> Usage:
+    """Return the bytes of one card, context included."""
+    found: Usage = core().vg_usage_of(device)
+    return found

@@ -1,0 +1,65 @@
+/* Counters, refusals and the emulated clock. */
+#include "core.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_REFUSALS 512
+#define NAME_BYTES 96
+#define LAUNCH_NS 1000
+
+static _Atomic uint64_t counters[VG_COUNTERS];
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static char refused[MAX_REFUSALS][NAME_BYTES];
+static int refused_count;
+
+void vg_count(vg_counter counter, uint64_t amount)
+{
+    atomic_fetch_add_explicit(&counters[counter], amount, memory_order_relaxed);
+}
+
+uint64_t vg_counted(vg_counter counter)
+{
+    return atomic_load_explicit(&counters[counter], memory_order_relaxed);
+}
+
+uint64_t vg_clock_ns(void)
+{
+    return LAUNCH_NS * (vg_counted(VG_LAUNCHES) + vg_counted(VG_COMPUTE_CALLS));
+}
+
+int vg_refuse(const char *name, int code)
+{
+    pthread_mutex_lock(&lock);
+    int known = 0;
+    while (known < refused_count && strncmp(refused[known], name, NAME_BYTES - 1) != 0)
+        known++;
+    /* A full table drops the name but not the fact: the table is not empty, so the case fails all the same. */
+    if (known == refused_count && refused_count < MAX_REFUSALS)
+        snprintf(refused[refused_count++], NAME_BYTES, "%s", name);
+    pthread_mutex_unlock(&lock);
+    return code;
+}
+
+int vg_refusals(char *text, size_t capacity_bytes)
+{
+    pthread_mutex_lock(&lock);
+    size_t written = 0;
+    for (int i = 0; i < refused_count && written < capacity_bytes; i++) {
+        int length = snprintf(text + written, capacity_bytes - written, "%s\n", refused[i]);
+        written += length > 0 ? (size_t)length : 0;
+    }
+    int count = refused_count;
+    pthread_mutex_unlock(&lock);
+    return count;
+}
+
+void vg_forget_refusals(void)
+{
+    pthread_mutex_lock(&lock);
+    refused_count = 0;
+    pthread_mutex_unlock(&lock);
+}

@@ -1,0 +1,208 @@
+"""Conduct one case: put the card in place, measure, read, judge."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pytest_vramguard.cards import load_catalogue
+from pytest_vramguard.devices import select_device
+from pytest_vramguard.errors import RecipeError
+from pytest_vramguard.gates import BandGate, FitGate, Gate, advise
+from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, Reading
+from pytest_vramguard.report import CaseResult
+from pytest_vramguard.units import bytes_of_gib, gib_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from pytest_vramguard.cards import Card
+    from pytest_vramguard.devices import Device
+    from pytest_vramguard.meter.meter import Meter
+    from pytest_vramguard.settings import Settings
+
+
+class Guard:
+    """A run: the device that its cases share, and the cards that they may be judged against."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Choose the device and make the process ready for the first target of `settings`, which must have one.
+
+        Raises:
+            CatalogueError: a target or a catalogue file is at fault.
+            DeviceUnavailable: the device cannot be had here.
+        """
+        self._catalogue = load_catalogue(settings.cards)
+        self.check_targets(settings.targets)
+        self._device = select_device(settings.device)
+        self._device.enter(self._catalogue.find(settings.targets[0]))
+        self._targets = settings.targets
+        self._former_case: str | None = None
+
+    @property
+    def headline(self) -> str:
+        """What the run is about, in one line, without asking the device anything."""
+        cards = ", ".join(f"{card.key} ({gib_text(card.usable_bytes)} usable)" for card in map(self._catalogue.find, self._targets))
+        return f"target {cards}; device {self._device.description}"
+
+    def check_targets(self, targets: Sequence[str]) -> None:
+        """Raise CatalogueError if one of `targets` is not in the catalogue."""
+        for target in targets:
+            self._catalogue.find(target)
+
+    def open_case(self, case_id: str, target: str, settings: Settings, folders: Sequence[Path]) -> Case:
+        """Return a case that has begun to measure; `folders` are where relative paths of recipes are looked for, in order.
+
+        Raises:
+            DeviceUnavailable: the device cannot stand in for the target.
+        """
+        case = Case(case_id, self._catalogue.find(target), self._device, settings, folders)
+        case.open(self._former_case)
+        self._former_case = case_id
+        return case
+
+
+class Case:
+    """One test on one target: what a test gets as the fixture `vram`.
+
+    It is open from before the test's fixtures are set up until `conclude`.
+    """
+
+    def __init__(self, case_id: str, card: Card, device: Device, settings: Settings, folders: Sequence[Path]) -> None:
+        """Describe a case; `folders` are where relative paths of recipes are looked for, in order."""
+        self.id = case_id
+        self.card = card
+        """The target."""
+        self._device = device
+        self._settings = settings
+        self._folders = tuple(folders)
+        self._stack = ExitStack()
+        self._meter: Meter | None = None
+        self._former_case: str | None = None
+
+    @property
+    def device(self) -> str:
+        """What the code runs on: `cuda` (a real card) or `emulated`."""
+        return self._device.facts().kind
+
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        """What was asked of the device in this case that it could not answer; such a case is not judged."""
+        return self._device.gaps()
+
+    def open(self, former_case: str | None) -> None:
+        """Put the card in place and start to measure; `former_case` is blamed for memory that is still held.
+
+        Raises:
+            DeviceUnavailable: the device cannot stand in for the card.
+        """
+        from pytest_vramguard.meter.meter import Meter, clean  # noqa: PLC0415 - imports torch
+
+        self._former_case = former_case
+        self._stack.enter_context(self._device.running())
+        clean()
+        self._device.place(self.card)
+        known_context_bytes = self._device.context_bytes(self.card)
+        self._meter = Meter(
+            timed=self._device.timed,
+            warmup_steps=self._settings.warmup,
+            target_context_bytes=self.card.context_bytes,
+            measures_context=known_context_bytes is None,
+        )
+        self._meter.begin()
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Measure the code inside under `name`, as in `with vram.phase("load"):`."""
+        return self._open_meter.phase(name)
+
+    def step(self, tokens: int | None = None) -> AbstractContextManager[None]:
+        """Measure the code inside as one training step on `tokens` tokens."""
+        return self._open_meter.step(tokens)
+
+    def callback(self) -> Any:  # noqa: ANN401 - a transformers.TrainerCallback, which must not be imported here
+        """Return a callback for a `transformers.Trainer` of your own, which measures each of its steps."""
+        from pytest_vramguard.recipes.callback import StepCallback  # noqa: PLC0415 - imports transformers
+
+        return StepCallback(self._open_meter)
+
+    def train(self, recipe: str | Path, **overrides: Any) -> None:  # noqa: ANN401 - values of TOML tables
+        """Run the warm-up and steps of a recipe; each override is a table, laid over the recipe's, or None to drop it.
+
+        Raises:
+            RecipeError: the recipe is missing or malformed.
+        """
+        from pytest_vramguard.recipes import load_recipe  # noqa: PLC0415 - a case without a recipe needs none of it
+        from pytest_vramguard.recipes.runner import run  # noqa: PLC0415 - imports the training stack
+
+        loaded = load_recipe(self._find(recipe)).with_overrides(**overrides)
+        run(loaded, steps=self._settings.warmup + self._settings.steps, watch=self._open_meter)
+
+    def abandon(self) -> None:
+        """Stop to measure without a result: the test was skipped or interrupted."""
+        self._open_meter.end(None)
+        self._stack.close()
+
+    def conclude(self, error: BaseException | None) -> CaseResult:
+        """Stop to measure and judge; `error` is the exception that ended the test, if one did."""
+        reading = self._read(error)
+        self._stack.close()
+        verdicts = tuple(gate.judge(reading, self.card) for gate in self._gates())
+        return CaseResult(
+            id=self.id,
+            target=self.card.key,
+            target_usable_bytes=self.card.usable_bytes,
+            device=self._device.facts(),
+            reading=reading,
+            verdicts=verdicts,
+            advice=self._advice(reading),
+        )
+
+    @property
+    def _open_meter(self) -> Meter:
+        if self._meter is None:
+            message = "vram: used outside of its test; use it inside"
+            raise RuntimeError(message)
+        return self._meter
+
+    def _find(self, recipe: str | Path) -> Path:
+        places = [folder / recipe for folder in self._folders]
+        found = next((place for place in places if place.is_file()), None)
+        if found is None:
+            message = f"{recipe}: not found in {' or '.join(str(folder) for folder in self._folders)}; correct the path"
+            raise RecipeError(message)
+        return found
+
+    def _read(self, error: BaseException | None) -> Reading:
+        from pytest_vramguard.meter.memory_errors import out_of_memory_in  # noqa: PLC0415 - imports torch
+
+        full = out_of_memory_in(error)
+        reading = self._open_meter.end(full)
+        leftover_bytes = self._open_meter.leftover_bytes
+        if self.gaps:
+            return NotMeasured(reason="; ".join(self.gaps))
+        if error is not None and full is None:
+            return NotMeasured(reason=f"the test ended with {type(error).__name__}: {error}")
+        if leftover_bytes and isinstance(reading, OutOfMemory):
+            return NotMeasured(reason=f"out of memory while {self._leftover_text(leftover_bytes)}; free it there, or run this test alone")
+        return self._annotated(reading, leftover_bytes)
+
+    def _annotated(self, reading: Measurement | OutOfMemory, leftover_bytes: int) -> Reading:
+        left = (f"not counted: {self._leftover_text(leftover_bytes)}",) if leftover_bytes else ()
+        return replace(reading, notes=(*reading.notes, *self._device.notes(), *left))
+
+    def _leftover_text(self, leftover_bytes: int) -> str:
+        return f"{gib_text(leftover_bytes)} were still held from before this test (last case: {self._former_case or 'none'})"
+
+    def _gates(self) -> list[Gate]:
+        max_gb, band = self._settings.max_gb, self._settings.band
+        gates: list[Gate] = [FitGate(max_bytes=None if max_gb is None else bytes_of_gib(max_gb))]
+        if band is not None:
+            gates.append(BandGate(low=band[0], high=band[1]))
+        return gates
+
+    def _advice(self, reading: Reading) -> str | None:
+        if self._settings.band is not None or not isinstance(reading, Measurement):
+            return None
+        return advise(reading.peak_device_bytes / self.card.usable_bytes)

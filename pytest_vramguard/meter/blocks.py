@@ -1,0 +1,104 @@
+"""The history of the allocator's blocks, and what was alive at its highest point.
+
+torch records every allocation and release on request. Here that record is taken in chunks, so that the owner of a block can be
+asked between chunks, while its tensor is alive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BLOCK_BYTES: Final = 512
+"""Every block is a multiple of this. Source: torch, c10/cuda/CUDACachingAllocator.cpp, kMinBlockSize."""
+MOST_EVENTS: Final = 1_000_000
+"""Events that torch keeps between two chunks; a step of a large model makes some ten thousand."""
+
+
+class Owner(Enum):
+    """What a block holds."""
+
+    WEIGHTS = "weights"
+    GRADIENTS = "gradients"
+    OPTIMIZER = "optimizer"
+
+
+@dataclass(eq=False, kw_only=True, slots=True)
+class Block:
+    """One allocation of the caching allocator."""
+
+    address: int
+    size_bytes: int
+    """Rounded up to whole blocks, as the allocator counts it."""
+    born: int
+    """Number of the event that allocated it."""
+    died: int | None = None
+    """Number of the event that released it."""
+    owner: Owner | None = None
+
+
+@dataclass(kw_only=True, slots=True)
+class BlockHistory:
+    """Every block since `start`, and which of them are alive."""
+
+    blocks: list[Block] = field(default_factory=list)
+    alive: dict[int, Block] = field(default_factory=dict)
+    """By address."""
+    events: int = 0
+    overflowed: bool = False
+    """Whether torch had to drop events, so that the history has gaps."""
+
+    def start(self) -> None:
+        """Begin to record. Python and C++ stacks are not recorded: they cost more than the allocation."""
+        torch.cuda.memory._record_memory_history(  # noqa: SLF001 - documented in "Understanding CUDA Memory Usage"
+            "all", context=None, max_entries=MOST_EVENTS, clear_history=True
+        )
+
+    def stop(self) -> None:
+        """Record no more."""
+        torch.cuda.memory._record_memory_history(None)  # noqa: SLF001
+
+    def take(self) -> None:
+        """Move what torch has recorded since the last call into this history."""
+        chunk = torch.cuda.memory._snapshot(0)["device_traces"][0]  # noqa: SLF001
+        self.overflowed = self.overflowed or len(chunk) >= MOST_EVENTS
+        for event in chunk:
+            self._apply(event["action"], event.get("addr", 0), event["size"])  # an out-of-memory event has no address
+        self.start()
+
+    def _apply(self, action: str, address: int, size_bytes: int) -> None:
+        self.events += 1
+        if action == "alloc":
+            rounded = -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES
+            block = Block(address=address, size_bytes=rounded, born=self.events)
+            self.blocks.append(block)
+            self.alive[address] = block
+        elif action == "free_completed":
+            block = self.alive.pop(address, None)
+            if block is not None:
+                block.died = self.events
+
+    def own(self, owners: Mapping[int, Owner]) -> None:
+        """Note the owner of the living blocks at these addresses; a block keeps its first owner."""
+        for address, owner in owners.items():
+            block = self.alive.get(address)
+            if block is not None and block.owner is None:
+                block.owner = owner
+
+    def at_peak(self) -> tuple[int, list[Block]]:
+        """Return the number of the event at which most bytes were alive, and the blocks alive then."""
+        changes = [(block.born, block.size_bytes) for block in self.blocks]
+        changes += [(block.died, -block.size_bytes) for block in self.blocks if block.died is not None]
+        total_bytes = peak_bytes = peak_event = 0
+        for event, size_bytes in sorted(changes):
+            total_bytes += size_bytes
+            if total_bytes > peak_bytes:
+                peak_bytes, peak_event = total_bytes, event
+        alive = [block for block in self.blocks if block.born <= peak_event and (block.died is None or block.died > peak_event)]
+        return peak_event, alive

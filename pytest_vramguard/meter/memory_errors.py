@@ -1,0 +1,21 @@
+"""Which exceptions mean that the card was full."""
+
+from __future__ import annotations
+
+import torch
+
+
+def out_of_memory_in(error: BaseException | None) -> BaseException | None:
+    """Return the out-of-memory that `error` is, or was raised from; None if there is none.
+
+    cuBLAS and other libraries that allocate for themselves report a full card in words of their own.
+    """
+    while error is not None:
+        if isinstance(error, torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and _says_so(str(error))):
+            return error
+        error = error.__cause__
+    return None
+
+
+def _says_so(text: str) -> bool:
+    return "CUDA error: out of memory" in text or "CUBLAS_STATUS_ALLOC_FAILED" in text

@@ -1,0 +1,179 @@
+"""The meter of one case: the same for a real and an emulated card, since it only speaks `torch.cuda` and NVML."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import ExitStack, contextmanager, nullcontext
+from typing import TYPE_CHECKING, Final
+
+import torch
+
+from pytest_vramguard.meter.parts import PartsWatch
+from pytest_vramguard.meter.peaks import PeakWatch, Scope, peaks_kept, reset_peaks
+from pytest_vramguard.meter.steps import timed_step
+from pytest_vramguard.reading import Measurement, OutOfMemory, PhasePeak
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_vramguard.reading import StepSample
+
+FIRST_STEP: Final = "first step"
+STEADY: Final = "steady"
+
+
+class Meter:
+    """Measures the code between `begin` and `end`; phases and steps inside are measured apart."""
+
+    def __init__(self, *, timed: bool, warmup_steps: int, target_context_bytes: int, measures_context: bool) -> None:
+        """Prepare to measure.
+
+        `timed`: whether steps have a time here. The first `warmup_steps` of them are not timed, and only they are looked into
+        for parts, since that takes time; where nothing is timed, all are. `target_context_bytes` stands in where memory outside
+        the allocator is not to be measured, or cannot be.
+        """
+        self._timed = timed
+        self._warmup_steps = warmup_steps
+        self._target_context_bytes = target_context_bytes
+        self._measures_context = measures_context
+        self._peaks = PeakWatch()
+        self._parts = PartsWatch()
+        self._stack = ExitStack()
+        self._phases: dict[str, Scope] = {}
+        self._samples: list[StepSample] = []
+        self._step_count = 0
+        self._broken_phase: str | None = None
+        self._base_allocated_bytes = 0
+        self._base_reserved_bytes = 0
+        self._retries_before = 0
+
+    def begin(self) -> None:
+        """Clean up after whatever ran before, note what is left of it, and start to measure."""
+        torch.cuda.init()
+        clean()
+        self._base_allocated_bytes = torch.cuda.memory_allocated()
+        self._base_reserved_bytes = torch.cuda.memory_reserved()
+        self._retries_before = _retries()
+        self._stack.enter_context(self._parts.watching())
+        self._peaks.open(Scope(name="case"))
+        self._stack.enter_context(peaks_kept(self._peaks.fold))
+
+    @property
+    def leftover_bytes(self) -> int:
+        """Live bytes that were there before this case."""
+        return self._base_allocated_bytes
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Measure the code inside under `name`; several stretches of one name are one phase."""
+        self._peaks.open(Scope(name=name))
+        try:
+            yield
+        except BaseException:
+            self._note_broken(name)
+            raise
+        finally:
+            self._parts.search_modules()
+            self._keep(self._peaks.close())
+
+    @contextmanager
+    def step(self, tokens: int | None = None) -> Iterator[None]:
+        """Measure the code inside as one training step; the first is a phase of its own."""
+        name = FIRST_STEP if self._step_count == 0 else STEADY
+        warm = self._timed and self._step_count >= self._warmup_steps
+        if warm:
+            self._parts.rest()
+        self._step_count += 1
+        self._parts.begin_step()
+        self._peaks.open(Scope(name=name))
+        try:
+            with timed_step(self._samples, tokens) if warm else nullcontext():
+                yield
+        except BaseException:
+            self._note_broken(name)
+            raise
+        else:
+            self._parts.end_step()
+        finally:
+            self._keep(self._peaks.close())
+
+    def end(self, error: BaseException | None) -> Measurement | OutOfMemory:
+        """Stop to measure; `error` is the out-of-memory that ended the case, if one did."""
+        if error is not None:
+            self._note_broken("the case")
+        case = self._peaks.close()
+        self._stack.close()
+        measured = self._measurement(case)
+        if error is None:
+            return measured
+        return OutOfMemory(
+            message=str(error),
+            phase=self._broken_phase or "the case",
+            peak_allocated_bytes=measured.peak_allocated_bytes,
+            peak_reserved_bytes=measured.peak_reserved_bytes,
+            context_bytes=measured.context_bytes,
+            parts=measured.parts,
+            phases=measured.phases,
+            notes=measured.notes,
+        )
+
+    def _measurement(self, case: Scope) -> Measurement:
+        peak_allocated_bytes = case.allocated_bytes - self._base_allocated_bytes
+        return Measurement(
+            peak_allocated_bytes=peak_allocated_bytes,
+            peak_reserved_bytes=case.reserved_bytes - self._base_reserved_bytes,
+            context_bytes=self._context_bytes(case),
+            parts=self._parts.parts(peak_allocated_bytes),
+            phases=tuple(self._phase_peak(scope) for scope in self._phases.values()),
+            steps=tuple(self._samples),
+            step_count=self._step_count,
+            allocator_retries=_retries() - self._retries_before,
+            leftover_bytes=self._base_allocated_bytes,
+            notes=tuple(self._notes(case)),
+        )
+
+    def _notes(self, case: Scope) -> Iterator[str]:
+        if not self._timed:
+            yield "no step time: nothing is computed on an emulated card"
+        if self._measures_context and case.outside_bytes is None:
+            yield "context bytes are the catalogue's: the driver does not say what this process uses"
+        if self._parts.history.overflowed:
+            yield "parts are incomplete: the allocator's history overflowed"
+
+    def _context_bytes(self, scope: Scope) -> int:
+        if self._measures_context and scope.outside_bytes is not None:
+            return scope.outside_bytes
+        return self._target_context_bytes
+
+    def _phase_peak(self, scope: Scope) -> PhasePeak:
+        reserved_bytes = scope.reserved_bytes - self._base_reserved_bytes
+        return PhasePeak(
+            name=scope.name,
+            peak_allocated_bytes=scope.allocated_bytes - self._base_allocated_bytes,
+            peak_reserved_bytes=reserved_bytes,
+            peak_device_bytes=reserved_bytes + self._context_bytes(scope),
+        )
+
+    def _keep(self, scope: Scope) -> None:
+        """Add a finished stretch to the phase of its name."""
+        self._phases[scope.name] = self._phases[scope.name].joined(scope) if scope.name in self._phases else scope
+
+    def _note_broken(self, name: str) -> None:
+        """Remember the innermost phase that an exception left, and who owned what while its frames are alive."""
+        if self._broken_phase is None:
+            self._broken_phase = name
+            self._parts.search_modules()
+
+
+def clean() -> None:
+    """Give back everything that nobody holds any more, so that a case does not pay for the one before it."""
+    if not torch.cuda.is_initialized():
+        return
+    gc.collect()
+    torch._C._cuda_clearCublasWorkspaces()  # noqa: SLF001 - the one way to give them back
+    torch.cuda.empty_cache()
+    reset_peaks()
+
+
+def _retries() -> int:
+    return int(torch.cuda.memory_stats().get("num_alloc_retries", 0))

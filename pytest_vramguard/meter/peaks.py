@@ -1,0 +1,93 @@
+"""Peaks of the caching allocator, kept for several nested stretches of code at once."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+from pytest_vramguard.meter.outside import outside_allocator_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+_reset = torch._C._cuda_resetPeakMemoryStats  # noqa: SLF001 - what every public reset calls; kept before anybody wraps it
+
+
+def reset_peaks(device: int = 0) -> None:
+    """Start new peaks from what is held now."""
+    _reset(device)
+
+
+@dataclass(kw_only=True, slots=True)
+class Scope:
+    """A stretch of code and the peaks seen in it so far, in bytes."""
+
+    name: str
+    allocated_bytes: int = 0
+    reserved_bytes: int = 0
+    outside_bytes: int | None = None
+    """Largest memory outside the allocator, seen at the ends of stretches; None where it was never seen."""
+
+    def joined(self, other: Scope) -> Scope:
+        """Return one scope with the peaks of both."""
+        return Scope(
+            name=self.name,
+            allocated_bytes=max(self.allocated_bytes, other.allocated_bytes),
+            reserved_bytes=max(self.reserved_bytes, other.reserved_bytes),
+            outside_bytes=_largest(self.outside_bytes, other.outside_bytes),
+        )
+
+
+def _largest(one: int | None, other: int | None) -> int | None:
+    return max((size for size in (one, other) if size is not None), default=None)
+
+
+@dataclass(kw_only=True, slots=True)
+class PeakWatch:
+    """Open scopes, outermost first.
+
+    The allocator keeps one peak since the last reset. Whenever a scope opens or closes that peak is given to every open scope,
+    then reset, so each scope sees exactly its own stretch.
+    """
+
+    scopes: list[Scope] = field(default_factory=list)
+
+    def fold(self) -> None:
+        """Give the peaks since the last reset to every open scope, and reset them."""
+        statistics = torch.cuda.memory_stats()
+        for scope in self.scopes:
+            scope.allocated_bytes = max(scope.allocated_bytes, statistics.get("allocated_bytes.all.peak", 0))
+            scope.reserved_bytes = max(scope.reserved_bytes, statistics.get("reserved_bytes.all.peak", 0))
+        reset_peaks()
+
+    def open(self, scope: Scope) -> None:
+        """Start to count for `scope` too."""
+        self.fold()
+        self.scopes.append(scope)
+
+    def close(self) -> Scope:
+        """Stop to count for the innermost scope and return it."""
+        self.fold()
+        outside = outside_allocator_bytes()
+        for scope in self.scopes:
+            scope.outside_bytes = _largest(scope.outside_bytes, outside)
+        return self.scopes.pop()
+
+
+@contextmanager
+def peaks_kept(fold: Callable[[], None]) -> Iterator[None]:
+    """Call `fold` before anybody's code resets the peaks, as training scripts do, so that no peak is lost."""
+
+    def fold_and_reset(device: int) -> None:
+        fold()
+        reset_peaks(device)
+
+    torch._C._cuda_resetPeakMemoryStats = fold_and_reset  # noqa: SLF001
+    try:
+        yield
+    finally:
+        torch._C._cuda_resetPeakMemoryStats = _reset  # noqa: SLF001

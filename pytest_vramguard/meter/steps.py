@@ -1,0 +1,31 @@
+"""The time of a training step on a real card."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from pytest_vramguard.reading import StepSample
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def timed_step(samples: list[StepSample], tokens: int | None) -> Iterator[None]:
+    """Time the code inside by CUDA events and by the host clock, and add the sample to `samples` unless it raises.
+
+    The card is synchronised at both ends, so that the host clock holds the whole step and nothing of the one before.
+    """
+    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    torch.cuda.synchronize()
+    begun = time.perf_counter()
+    start.record()
+    yield
+    end.record()
+    torch.cuda.synchronize()
+    host_seconds = time.perf_counter() - begun
+    samples.append(StepSample(host_seconds=host_seconds, device_seconds=start.elapsed_time(end) / 1000, tokens=tokens))

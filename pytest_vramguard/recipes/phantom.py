@@ -1,0 +1,96 @@
+"""Phantom checkpoints: a model by its config alone, as a folder that the real `from_pretrained` loads.
+
+The weights are one hole in a sparse safetensors file, with a header as published checkpoints have it: the real loading path runs,
+the allocator sees what it would see, and the disk holds some kilobytes. All weights read as zero.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
+
+import torch
+from transformers import AutoModelForCausalLM
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+_CODES: Final = {
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""Names of types in a safetensors header. Source: https://github.com/huggingface/safetensors, `safetensors/src/tensor.rs`, `Dtype`."""
+_ALIGNMENT_BYTES: Final = 8
+"""The header is padded with blanks to a multiple of this. Source: the same repository, README, "Format"."""
+
+
+class PhantomStore:
+    """The phantom checkpoints of a process, each written once, in a temporary folder that goes with the store."""
+
+    def __init__(self) -> None:
+        """Make the folder."""
+        self._root = TemporaryDirectory(prefix="vramguard-phantom-")
+        self._folders: dict[tuple[str, torch.dtype], Path] = {}
+
+    def folder(self, config: PreTrainedConfig, dtype: torch.dtype) -> Path:
+        """Return a folder with `config.json` and weights of `dtype` for a causal language model of this config.
+
+        Give the type that the load asks for. One that differs is converted on the host before it goes to the card, which
+        leaves the card as it is and costs a 7B model 20 seconds and 13 GiB of host memory (measured: transformers 5.23, 2 cores).
+        """
+        key = (config.to_json_string(use_diff=False), dtype)
+        if key not in self._folders:
+            folder = Path(self._root.name, str(len(self._folders)))
+            folder.mkdir()
+            config.save_pretrained(folder)
+            _write_weights(folder / "model.safetensors", _tensors(config, dtype))
+            self._folders[key] = folder
+        return self._folders[key]
+
+
+@cache
+def phantom_store() -> PhantomStore:
+    """Return the store of this process; its folder is removed when the process ends."""
+    return PhantomStore()
+
+
+def _tensors(config: PreTrainedConfig, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """Return the tensors of a checkpoint by name, without bytes; of tied weights only the first, as in published checkpoints."""
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    seen: set[int] = set()
+    tensors = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():  # keep_vars, so that tied weights are one object
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            tensors[name] = tensor
+    return tensors
+
+
+def _write_weights(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Write a safetensors file whose header describes `tensors` and whose data is a hole of the right size."""
+    header, size_bytes = _header(tensors)
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        file.truncate(file.tell() + size_bytes)
+
+
+def _header(tensors: dict[str, torch.Tensor]) -> tuple[bytes, int]:
+    """Return the JSON header of a safetensors file, and the size of the data that it describes."""
+    entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    start = 0
+    for name, tensor in tensors.items():
+        end = start + tensor.nbytes
+        entries[name] = {"dtype": _CODES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+        start = end
+    header = json.dumps(entries).encode()
+    return header + b" " * (-len(header) % _ALIGNMENT_BYTES), start

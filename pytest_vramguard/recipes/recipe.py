@@ -1,0 +1,176 @@
+"""A recipe: what is trained and how, read from TOML without any heavy library.
+
+Five tables, whose keys are the arguments of the Hugging Face classes that they feed:
+
+- `[model]`: `AutoModelForCausalLM.from_pretrained`; its table `config` holds keys of the model's `config.json`;
+- `[quantization]`: `BitsAndBytesConfig`; without the table the weights stay in `dtype`;
+- `[peft]`: the config class of `peft_type`, by default `LoraConfig`; without the table all weights are trained;
+- `[training]`: `TrainingArguments`;
+- `[data]`: `DataTable`, the one table whose keys are ours.
+
+The keys of the middle three are compared with those classes when the recipe is run, since only then the classes are loaded.
+Paths in a recipe are relative to its file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final
+
+from pytest_vramguard.errors import RecipeError
+from pytest_vramguard.tables import checking, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from pytest_vramguard.tables import Table
+
+TABLES: Final = ("model", "quantization", "peft", "training", "data")
+"""The tables of a recipe."""
+MODEL_KEYS: Final = (
+    "pretrained_model_name_or_path",
+    "config",
+    "dtype",
+    "torch_dtype",
+    "attn_implementation",
+    "experts_implementation",
+    "use_safetensors",
+    "variant",
+)
+"""Arguments of `from_pretrained` that a recipe may set: those that change the model. Where it goes (`device_map`) and where it comes
+from (`local_files_only`) are settled by the runner. Source: transformers 5.23, `PreTrainedModel.from_pretrained`."""
+PADDINGS: Final = ("longest", "max_length")
+"""Values of the argument `padding` of a tokenizer that make a batch."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataTable:
+    """What the model is trained on: the rows of a JSONL, or synthetic token ids.
+
+    Peak memory grows with the longest sample of a batch, so a recipe that pads to `max_length` measures its worst case.
+    """
+
+    path: Path | None
+    """JSONL with a row a line, each with `instruction` and `output` (and `input`), or with `messages`."""
+    synthetic_length: int | None
+    """Token ids in each sample, where there is no `path`."""
+    max_length: int | None
+    """Longer samples are cut to this many token ids; None cuts nothing."""
+    padding: str
+    """`longest` pads a batch to its longest sample, `max_length` always to `max_length`."""
+    pad_to_multiple_of: int | None
+    """The padded length is rounded up to a multiple of this."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recipe:
+    """A recipe whose tables are known to be the right ones, and whose `[data]` is known to be sound."""
+
+    source: str
+    """The file, as errors call it."""
+    folder: Path
+    """What paths in the recipe are relative to."""
+    tables: Mapping[str, Mapping[str, Any]]
+    """The tables as written, by name."""
+    data: DataTable
+
+    @property
+    def model(self) -> Mapping[str, Any]:
+        """Arguments of `from_pretrained`."""
+        return self.tables["model"]
+
+    @property
+    def quantization(self) -> Mapping[str, Any] | None:
+        """Arguments of `BitsAndBytesConfig`; None leaves the weights as they are."""
+        return self.tables.get("quantization")
+
+    @property
+    def peft(self) -> Mapping[str, Any] | None:
+        """Arguments of the PEFT config; None trains all weights."""
+        return self.tables.get("peft")
+
+    @property
+    def training(self) -> Mapping[str, Any]:
+        """Arguments of `TrainingArguments`."""
+        return self.tables.get("training", {})
+
+    def with_overrides(self, **overrides: Mapping[str, Any] | None) -> Recipe:
+        """Return the recipe with each named table laid over its own, key by key and table by table, or dropped if None.
+
+            recipe.with_overrides(training={"gradient_checkpointing": False}, quantization=None)
+
+        Raises:
+            RecipeError: if there is no such table, or what comes out is not a recipe.
+        """
+        tables = {name: table for name, table in _merged(self.tables, overrides).items() if table is not None}
+        with checking(tables, self.source, RecipeError) as root:
+            recipe = _recipe(root, self.folder)
+        return recipe
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Return the recipe in the TOML file at `path`.
+
+    Raises:
+        RecipeError: if the file cannot be read, with every fault of tables, model keys and data in one message.
+    """
+    with reading(path, RecipeError) as root:
+        recipe = _recipe(root, path.parent)
+    return recipe
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with the keys of `over` laid over it; where both hold a table, the tables are merged."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _recipe(root: Table, folder: Path) -> Recipe:
+    """Return the recipe in `root`; its faults are noted there."""
+    root.refuse_unknown(TABLES)
+    _check_model(root.table("model"))
+    tables = {name: root.table(name, required=False).mapping for name in TABLES if name in root.mapping}
+    _check_trainable(root)
+    return Recipe(source=root.source, folder=folder, tables=tables, data=_data(root.table("data"), folder))
+
+
+def _check_model(model: Table) -> None:
+    """Note what is wrong with `[model]`, as far as it can be known without loading transformers."""
+    model.refuse_unknown(MODEL_KEYS)
+    model.string("pretrained_model_name_or_path")
+    model.table("config", required=False)
+
+
+def _check_trainable(root: Table) -> None:
+    """Note that quantised weights alone cannot be trained."""
+    if "quantization" in root.mapping and "peft" not in root.mapping:
+        root.fault("peft", "missing, expected a table, as quantised weights cannot be trained; add [peft] or drop [quantization]")
+
+
+def _data(data: Table, folder: Path) -> DataTable:
+    """Return `[data]`; its faults are noted there."""
+    data.refuse_unknown(field.name for field in fields(DataTable))
+    _check_source(data)
+    path = data.string("path", None)
+    return DataTable(
+        path=folder / path if path else None,
+        synthetic_length=data.integer("synthetic_length", None, minimum=1),
+        max_length=data.integer("max_length", None, minimum=1),
+        padding=data.choice("padding", PADDINGS, "longest"),
+        pad_to_multiple_of=data.integer("pad_to_multiple_of", None, minimum=1),
+    )
+
+
+def _check_source(data: Table) -> None:
+    """Note where the keys of `[data]` contradict each other."""
+    given = {key for key, value in data.mapping.items() if value is not None}
+    if not given & {"path", "synthetic_length"}:
+        data.fault("path", "missing, expected the path of a JSONL file; or give synthetic_length")
+    if {"path", "synthetic_length"} <= given:
+        data.fault("synthetic_length", "given beside path, expected one of the two; drop one")
+    if data.mapping.get("padding") == "max_length" and "max_length" not in given:
+        data.fault("max_length", "missing, expected an integer of at least 1, as padding is 'max_length'")

@@ -1,0 +1,1 @@
+"""Renderers: each module turns a whole `Report` into text with `render(report) -> str`, and compares no numbers."""

@@ -1,0 +1,197 @@
+"""The report as plain ASCII text: the table at the end of a run, and the account of one case that did not pass."""
+
+from __future__ import annotations
+
+import textwrap
+from dataclasses import fields
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, Parts, PhasePeak, StepSample
+from pytest_vramguard.units import GIB, exact_text, gib_text, share_text, size_text
+from pytest_vramguard.verdict import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pytest_vramguard.report import CaseResult, Report
+
+NAME_WIDTH_FLOOR: Final = 24
+"""Characters that the name column keeps in a narrow terminal."""
+
+_LEGEND: Final = (
+    (
+        "peaks in GiB: allocated is live tensors, reserved is what PyTorch's caching allocator held, device is reserved plus "
+        "what lies outside the allocator (context, libraries), as nvidia-smi shows it"
+    ),
+    "share: peak device bytes / usable bytes of the target; fit and band judge the device peak",
+)
+_EMULATED_LEGEND: Final = (
+    "emulated: the real code ran against an emulated card; memory is counted, kernels are not run, so there is no step time"
+)
+_TIMED_LEGEND: Final = "step: median time between CUDA events around a step; tokens/s: tokens / time over the same steps"
+
+
+def render(report: Report, *, width: int = 100) -> str:
+    """Return a table of one row a case, the advice where no band was asked for, and a legend.
+
+    `width` is that of the terminal in characters: names are shortened in the middle and the prose is wrapped to it. A table
+    whose other columns leave a name fewer than `NAME_WIDTH_FLOOR` characters is wider than `width`.
+    """
+    if not report.cases:
+        return "no case ran\n"
+    timed = any(_steps(case) for case in report.cases)
+    advice = [f"{case.id}: {case.advice}" for case in report.cases if case.advice]
+    prose = [*advice, *_LEGEND]
+    if any(case.device.kind == "emulated" for case in report.cases):
+        prose.append(_EMULATED_LEGEND)
+    if timed:
+        prose.append(_TIMED_LEGEND)
+    wrapped = [textwrap.fill(_one_line(line), width, subsequent_indent="  ", break_on_hyphens=False) for line in prose]
+    return _ascii("\n".join([*_table_lines(report.cases, timed=timed, width=width), "", *wrapped]) + "\n")
+
+
+def failure_text(case: CaseResult) -> str:
+    """Return at most 15 lines about a case that did not pass: what each gate found, the peaks, their parts and phases."""
+    headline = f"{case.outcome.value}: {case.id} on {case.target} ({case.device.kind})"
+    lines = [headline, *_verdict_lines(case), *_reading_lines(case.reading)]
+    return _ascii("\n".join(_one_line(line) for line in lines))
+
+
+def _table_lines(cases: Sequence[CaseResult], *, timed: bool, width: int) -> list[str]:
+    heads = ["test", "target", "ran on", "allocated", "reserved", "device", "share"]
+    heads += ["step", "tokens/s"] if timed else []
+    rows = [[*heads, "outcome"], *([*_cells(case, timed=timed), _outcome_text(case)] for case in cases)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    others = sum(widths[1:]) + 2 * len(widths[1:])
+    widths[0] = min(widths[0], max(width - others, NAME_WIDTH_FLOOR))
+    return [_row_text(row, widths) for row in rows]
+
+
+def _row_text(row: list[str], widths: list[int]) -> str:
+    name, target, device, *numbers, outcome = row
+    texts = [_shortened(name, widths[0]).ljust(widths[0]), target.ljust(widths[1]), device.ljust(widths[2])]
+    texts += [number.rjust(number_width) for number, number_width in zip(numbers, widths[3:-1], strict=True)]
+    return "  ".join([*texts, outcome])
+
+
+def _cells(case: CaseResult, *, timed: bool) -> list[str]:
+    cells = [case.id, case.target, case.device.kind]
+    share = case.peak_device_share
+    if isinstance(case.reading, NotMeasured) or share is None:
+        cells += ["-"] * 4
+    else:
+        peaks = (case.reading.peak_allocated_bytes, case.reading.peak_reserved_bytes, case.reading.peak_device_bytes)
+        cells += [*(f"{peak / GIB:.2f}" for peak in peaks), share_text(share)]
+    if timed:
+        cells += [_step_text(_steps(case)), _rate_text(_steps(case))]
+    return cells
+
+
+def _outcome_text(case: CaseResult) -> str:
+    ended = " (OOM)" if isinstance(case.reading, OutOfMemory) else ""
+    return f"{case.outcome.value}{ended}"
+
+
+def _verdict_lines(case: CaseResult) -> list[str]:
+    if not case.verdicts:
+        return ["no gate was asked; next step: give the marker a max_gb or a band"]
+    if isinstance(case.reading, NotMeasured):
+        return [f"not judged: {', '.join(verdict.gate for verdict in case.verdicts)}"]
+    open_verdicts = [verdict for verdict in case.verdicts if verdict.outcome is not Outcome.PASS]
+    return [line for verdict in open_verdicts for line in (_comparison_text(verdict), f"  {verdict.reason}")]
+
+
+def _comparison_text(verdict: Verdict) -> str:
+    ends = verdict.limit if isinstance(verdict.limit, tuple) else (verdict.limit,)
+    limit = " to ".join(_quantity_text(end, verdict.unit) for end in ends)
+    observed = _quantity_text(verdict.observed, verdict.unit)
+    return f"{verdict.gate} {verdict.outcome.value}: {verdict.metric}: observed {observed}, limit {limit}"
+
+
+def _quantity_text(quantity: float | None, unit: str) -> str:
+    if quantity is None:
+        return "none"
+    return share_text(quantity) if unit == "share" else exact_text(int(quantity))
+
+
+def _reading_lines(reading: Measurement | OutOfMemory | NotMeasured) -> list[str]:
+    # Every branch returns, so a reading that is added and forgotten here is mypy's "missing return statement".
+    match reading:
+        case NotMeasured():
+            return [f"not measured: {reading.reason}"]
+        case OutOfMemory():
+            return [*_memory_lines(reading), *_notes_lines(reading.notes)]
+        case Measurement():
+            return [*_memory_lines(reading), _steps_line(reading), *_notes_lines([*_doubts(reading), *reading.notes])]
+
+
+def _memory_lines(reading: Measurement | OutOfMemory) -> list[str]:
+    peaks = (
+        f"peaks: allocated {gib_text(reading.peak_allocated_bytes)}, reserved {gib_text(reading.peak_reserved_bytes)}, "
+        f"device {gib_text(reading.peak_device_bytes)} (reserved + {gib_text(reading.context_bytes)} outside the allocator)"
+    )
+    return [peaks, "parts of the allocated peak:", *_parts_lines(reading.parts), *_phases_lines(reading.phases)]
+
+
+def _parts_lines(parts: Parts) -> list[str]:
+    total_bytes = parts.total_bytes or 1
+    sizes = {field.name.removesuffix("_bytes"): getattr(parts, field.name) for field in fields(parts)}
+    return [f"  {name:<11}  {gib_text(size):>10}  {share_text(size / total_bytes):>7}" for name, size in sizes.items()]
+
+
+def _phases_lines(phases: Iterable[PhasePeak]) -> list[str]:
+    texts = [f"{phase.name} {gib_text(phase.peak_device_bytes)}" for phase in phases]
+    return [f"device peak by phase: {', '.join(texts)}"] if texts else []
+
+
+def _steps_line(reading: Measurement) -> str:
+    if not reading.steps:
+        return f"steps: {reading.step_count} ran, none timed"
+    times = f"steps: {reading.step_count} ran, {len(reading.steps)} timed, median {_step_text(reading.steps)}"
+    rate = _rate_text(reading.steps)
+    return times if rate == "-" else f"{times}, {rate} tokens/s"
+
+
+def _notes_lines(notes: Iterable[str]) -> list[str]:
+    text = "; ".join(notes)
+    return [f"notes: {text}"] if text else []
+
+
+def _doubts(reading: Measurement) -> Iterable[str]:
+    if reading.allocator_retries:
+        yield f"the allocator gave back cached memory {reading.allocator_retries} times to go on"
+    if reading.leftover_bytes:
+        yield f"{size_text(reading.leftover_bytes)} left behind by earlier tests are not counted"
+
+
+def _steps(case: CaseResult) -> tuple[StepSample, ...]:
+    return case.reading.steps if isinstance(case.reading, Measurement) else ()
+
+
+def _step_text(steps: Iterable[StepSample]) -> str:
+    seconds = [step.device_seconds for step in steps]
+    return f"{median(seconds) * 1000:.1f} ms" if seconds else "-"
+
+
+def _rate_text(steps: Iterable[StepSample]) -> str:
+    counted = [step for step in steps if step.tokens is not None]
+    seconds = sum(step.device_seconds for step in counted)
+    return f"{sum(step.tokens or 0 for step in counted) / seconds:.0f}" if seconds else "-"
+
+
+def _shortened(name: str, width: int) -> str:
+    if len(name) <= width:
+        return name
+    # The end names the test and its target, so it keeps two thirds.
+    head = (width - len("...")) // 3
+    tail = width - len("...") - head
+    return f"{name[:head]}...{name[-tail:]}"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.splitlines())
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "backslashreplace").decode("ascii")

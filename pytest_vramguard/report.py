@@ -1,0 +1,68 @@
+"""The result of a run: one `CaseResult` for each case, gathered in a `Report`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pytest_vramguard.reading import NotMeasured, Reading
+from pytest_vramguard.verdict import Outcome, Verdict
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeviceFacts:
+    """What the code ran on, for the reader of a report and for later comparisons."""
+
+    kind: str
+    """`cuda` (a real card) or `emulated`."""
+    name: str
+    """Name that the driver reports."""
+    usable_bytes: int
+    """Total memory that the driver reports."""
+    compute_capability: str
+    """As in `8.6`."""
+    driver: str
+    """Driver version; for an emulated card the version that it answers with."""
+    versions: tuple[tuple[str, str], ...] = ()
+    """Installed packages that shape the numbers, by name: torch, cuda, transformers, peft, bitsandbytes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CaseResult:
+    """One test, or one `vramguard run`, on one target."""
+
+    id: str
+    """Node id of the test."""
+    target: str
+    """Catalogue key of the card that it was judged against."""
+    target_usable_bytes: int
+    device: DeviceFacts
+    reading: Reading
+    verdicts: tuple[Verdict, ...]
+    advice: str | None = None
+    """What the utilisation suggests, where no band was asked for."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """FAIL if any gate failed, else UNJUDGED if any gate could not judge or none was asked, else PASS."""
+        outcomes = {verdict.outcome for verdict in self.verdicts}
+        if Outcome.FAIL in outcomes:
+            return Outcome.FAIL
+        if Outcome.UNJUDGED in outcomes or not outcomes:
+            return Outcome.UNJUDGED
+        return Outcome.PASS
+
+    @property
+    def peak_device_share(self) -> float | None:
+        """Device peak as a share of the target's usable bytes, 0 upwards; None where nothing was measured."""
+        if isinstance(self.reading, NotMeasured):
+            return None
+        return self.reading.peak_device_bytes / self.target_usable_bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """Every case of a run, in the order in which they ended."""
+
+    tool: str
+    """Name and version of the writer: `pytest-vramguard 0.1.0`."""
+    cases: tuple[CaseResult, ...]

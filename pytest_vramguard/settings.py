@@ -1,0 +1,135 @@
+"""What a run and a case are asked to do, resolved once from every place that can ask.
+
+Precedence: command line, then the marker of the test, then pytest's ini options, then `[tool.vramguard]`, then the default.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
+
+from pytest_vramguard.errors import SettingsError
+from pytest_vramguard.tables import checking, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pytest_vramguard.tables import Table
+
+DeviceChoice: TypeAlias = Literal["auto", "cuda", "emulated"]
+DEVICE_CHOICES: Final = ("auto", "cuda", "emulated")
+MARKER_KEYS: Final = ("max_gb", "band", "target", "steps", "warmup")
+"""Arguments of the marker `vram`."""
+PROJECT_KEYS: Final = (*MARKER_KEYS, "device", "json", "cards")
+"""Keys of `[tool.vramguard]`; the ini options are `vram_` and the key, for those that the command line has too."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wishes:
+    """What one place asks for; None means that it does not say."""
+
+    targets: tuple[str, ...] | None = None
+    device: DeviceChoice | None = None
+    json_path: Path | None = None
+    steps: int | None = None
+    warmup: int | None = None
+    max_gb: float | None = None
+    band: tuple[float, float] | None = None
+    cards: tuple[Path, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """What holds for a run or for one case."""
+
+    targets: tuple[str, ...] = ()
+    """Catalogue keys of the cards to judge against; several parametrise a test."""
+    device: DeviceChoice = "auto"
+    """What the code runs on: `auto` takes a real card if there is one, else the emulated one."""
+    json_path: Path | None = None
+    """Where the report is written as JSON; None writes none."""
+    steps: int = 3
+    """Training steps of a recipe after the warm-up; these are timed on a real card."""
+    warmup: int = 1
+    """Training steps before them. Optimizer states appear at the end of the first step, so fewer than 2 steps in all can miss the peak."""
+    max_gb: float | None = None
+    """Limit of the fit gate in GiB besides the card itself; None leaves the card as the only limit."""
+    band: tuple[float, float] | None = None
+    """Share of the card's usable bytes that the device peak must lie in, both ends inclusive; None judges no band."""
+    cards: tuple[Path, ...] = ()
+    """Files with further cards."""
+
+
+def resolve(*wishes: Wishes) -> Settings:
+    """Return the settings that follow from `wishes`, the strongest first; what nobody asks for keeps its default."""
+    chosen = {}
+    for field in fields(Settings):
+        asked = [getattr(wish, field.name) for wish in wishes]
+        said = next((value for value in asked if value is not None), None)
+        if said is not None:
+            chosen[field.name] = said
+    return Settings(**chosen)
+
+
+def wishes_of_mapping(mapping: Mapping[str, object], source: str, known: tuple[str, ...], root: Path) -> Wishes:
+    """Return the wishes in `mapping`, whose keys must be among `known`; `root` is where relative paths begin.
+
+    Raises:
+        SettingsError: an unknown key or a wrong value, located in `source`; all of them together.
+    """
+    with checking(mapping, source, SettingsError) as table:
+        found = _wishes(table, known, root)
+    return found
+
+
+def wishes_of_project(pyproject: Path) -> Wishes:
+    """Return the wishes in the table `[tool.vramguard]` of a `pyproject.toml`; none if file or table are missing.
+
+    Raises:
+        SettingsError: as `wishes_of_mapping`.
+    """
+    if not pyproject.is_file() or "tool.vramguard" not in pyproject.read_text(encoding="utf-8"):
+        return Wishes()
+    with reading(pyproject, SettingsError, name=pyproject.name) as root:
+        table = root.table("tool", required=False).table("vramguard", required=False)
+        found = _wishes(table, PROJECT_KEYS, pyproject.parent)
+    return found
+
+
+def _wishes(table: Table, known: tuple[str, ...], root: Path) -> Wishes:
+    table.refuse_unknown(known)
+    json_path = table.string("json", default=None)
+    cards = table.strings("cards", default=None)
+    return Wishes(
+        targets=_targets(table),
+        device=cast("DeviceChoice | None", table.choice("device", DEVICE_CHOICES, default=None)),
+        json_path=None if json_path is None else root / json_path,
+        steps=table.integer("steps", default=None, minimum=1),
+        warmup=table.integer("warmup", default=None, minimum=0),
+        max_gb=table.number("max_gb", default=None, above=0),
+        band=_band(table),
+        cards=None if cards is None else tuple(root / card for card in cards),
+    )
+
+
+def _targets(table: Table) -> tuple[str, ...] | None:
+    """Return one target or several: a string, separated by commas as on the command line, or a list of strings."""
+    if isinstance(table.mapping.get("target"), str):
+        return split_targets(table.string("target"))
+    return table.strings("target", default=None)
+
+
+def split_targets(text: str) -> tuple[str, ...]:
+    """Return the targets in a text like `rtx3060,t4`."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _band(table: Table) -> tuple[float, float] | None:
+    ends = table.numbers("band", default=None, count=2)
+    if ends is None or len(table.faults) > 0:
+        return None
+    low, high = ends
+    if not 0 <= low < high <= 1:
+        table.fault("band", f"got ({low}, {high}), expected (low, high) with 0 <= low < high <= 1, as in (0.7, 0.9)")
+    return low, high

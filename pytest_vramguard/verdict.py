@@ -1,0 +1,33 @@
+"""The answer of one gate to one reading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Outcome(str, Enum):
+    """What a gate can say. UNJUDGED is never a pass."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    UNJUDGED = "UNJUDGED"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What one gate decided, with everything that a reader needs to check it."""
+
+    gate: str
+    """Name of the gate: `fit`, `band`."""
+    metric: str
+    """What was compared, always saying which peak: `peak device bytes`."""
+    outcome: Outcome
+    observed: float | None
+    """In `unit`; None where nothing could be observed."""
+    limit: float | tuple[float, float] | None
+    """In `unit`; a pair is an inclusive range."""
+    unit: str
+    """`bytes` or `share`."""
+    reason: str
+    """One sentence: the comparison in words, or why there was none."""

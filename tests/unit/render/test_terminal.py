@@ -1,0 +1,169 @@
+"""The text at the end of a run and the account of a case, compared as a whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_vramguard.reading import Parts
+from pytest_vramguard.render.terminal import failure_text, render
+from pytest_vramguard.report import CaseResult, Report
+from pytest_vramguard.units import GIB
+from pytest_vramguard.verdict import Outcome
+from tests import samples
+
+GOLD = Path(__file__).parents[2] / "gold"
+
+
+def gold(name: str) -> str:
+    """Return the expected text of that name, without the newline that ends the file."""
+    return (GOLD / name).read_text(encoding="ascii").removesuffix("\n")
+
+
+def test_report_with_a_case_of_each_kind() -> None:
+    """One row a case, then the advice, then the legend of what the run had: emulated cards and step times."""
+    assert gold("report.txt") == render(samples.mixed_report(), width=120).removesuffix("\n")
+
+
+def test_emulated_report_has_no_step_columns() -> None:
+    """Without a timed step there is no column for step times, and names that fit are whole."""
+    text = render(samples.report(), width=120)
+
+    assert [
+        "test                                     target   ran on    allocated  reserved  device   share  outcome",
+        "tests/test_fit.py::test_7b_nf4[rtx3060]  rtx3060  emulated       4.56      5.00    5.25  43.8 %  PASS",
+        "",
+    ] == text.splitlines()[:3]
+
+
+def test_real_card_report_does_not_speak_of_emulation() -> None:
+    """The legend explains only what the table shows."""
+    assert "emulated" not in render(samples.report(samples.real_card_case()))
+
+
+def test_narrow_terminal() -> None:
+    """In a narrow terminal names are shortened in the middle, the end longer than the start, and the prose is wrapped."""
+    assert gold("report_narrow.txt") == render(samples.mixed_report(), width=60).removesuffix("\n")
+
+
+@pytest.mark.parametrize(
+    ("missing", "name"),
+    [(0, "tests/test_fit.py::test_7b_nf4[rtx3060]"), (1, "tests/test_...py::test_7b_nf4[rtx3060]")],
+)
+def test_name_is_shortened_only_if_it_must_be(missing: int, name: str) -> None:
+    """A name that fits to the character is left whole, and one that does not is cut to fit."""
+    table_width = len(render(samples.report(), width=200).splitlines()[0])
+
+    head, row = render(samples.report(), width=table_width - missing).splitlines()[:2]
+
+    assert (name, table_width - missing) == (row.split()[0], len(head))
+
+
+def test_step_times_are_the_median_of_the_device() -> None:
+    """Step time is the median on the device clock, and tokens a second count only steps whose tokens are known."""
+    steps = (samples.step(0.1), samples.step(0.2, tokens=None), samples.step(0.4))
+    case = samples.case(device=samples.device(kind="cuda"), reading=samples.measurement(steps=steps))
+
+    row = render(samples.report(case), width=200).splitlines()[1]
+
+    assert "43.8 %  200.0 ms      2048  PASS" == row[row.index("43.8 %") :]
+
+
+def test_empty_report() -> None:
+    """A run without a case says so."""
+    assert "no case ran\n" == render(Report(tool="pytest-vramguard 0.1.0", cases=()))
+
+
+def test_report_is_ascii() -> None:
+    """A name outside ASCII is escaped, whatever the terminal can show."""
+    text = render(samples.report(samples.case(id="tests/été.py::test_x")))
+
+    assert "tests/\\xe9t\\xe9.py::test_x" == text.splitlines()[1].split()[0]
+
+
+def test_failure_on_a_real_card() -> None:
+    """A failure says each gate that failed, the peaks, their parts, phases, step times and every doubt."""
+    assert gold("failure_real_card.txt") == failure_text(samples.real_card_case())
+
+
+def test_failure_by_out_of_memory() -> None:
+    """Out of memory is told with PyTorch's own first line and the parts at the peak that was reached."""
+    assert gold("failure_out_of_memory.txt") == failure_text(samples.mixed_report().cases[1])
+
+
+def test_unjudged() -> None:
+    """A case without numbers says the gates that could not judge, the reason and the next step."""
+    assert gold("unjudged.txt") == failure_text(samples.mixed_report().cases[3])
+
+
+def test_no_gate() -> None:
+    """A measured case that no gate judged says how to ask for one."""
+    lines = failure_text(samples.case(verdicts=())).splitlines()
+
+    assert [
+        "UNJUDGED: tests/test_fit.py::test_7b_nf4[rtx3060] on rtx3060 (emulated)",
+        "no gate was asked; next step: give the marker a max_gb or a band",
+    ] == lines[:2]
+
+
+def test_gate_that_could_not_judge_a_measured_case() -> None:
+    """A gate without a limit says so, and why."""
+    unjudged = samples.verdict(gate="growth", outcome=Outcome.UNJUDGED, limit=None, reason="no baseline")
+
+    assert [
+        "growth UNJUDGED: peak device bytes: observed 5637144576 bytes (5.25 GiB), limit none",
+        "  no baseline",
+    ] == failure_text(samples.case(verdicts=(unjudged,))).splitlines()[1:3]
+
+
+def test_passing_gates_are_left_out_of_a_failure() -> None:
+    """Where one gate failed and another passed, only the failure is told."""
+    case = samples.case(verdicts=(samples.verdict(), samples.band_verdict(outcome=Outcome.FAIL)))
+
+    gates = [line.split(":")[0] for line in failure_text(case).splitlines()[1:] if line.startswith(("fit", "band"))]
+
+    assert ["band FAIL"] == gates
+
+
+def test_steps_without_tokens() -> None:
+    """Where no step said its tokens, no rate is shown."""
+    case = samples.case(reading=samples.measurement(steps=(samples.step(0.1, tokens=None),), step_count=3))
+
+    assert "steps: 3 ran, 1 timed, median 100.0 ms" == failure_text(case).splitlines()[-1]
+
+
+def test_nothing_allocated() -> None:
+    """A case that ended before anything was allocated has parts of zero and no phases."""
+    reading = samples.out_of_memory(parts=Parts(), peak_allocated_bytes=0, peak_reserved_bytes=0, context_bytes=GIB, phases=())
+
+    assert [
+        "peaks: allocated 0.00 GiB, reserved 0.00 GiB, device 1.00 GiB (reserved + 1.00 GiB outside the allocator)",
+        "parts of the allocated peak:",
+        "  weights        0.00 GiB    0.0 %",
+        "  gradients      0.00 GiB    0.0 %",
+        "  optimizer      0.00 GiB    0.0 %",
+        "  activations    0.00 GiB    0.0 %",
+        "  other          0.00 GiB    0.0 %",
+    ] == failure_text(samples.case(reading=reading, verdicts=(samples.verdict(),))).splitlines()[1:]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        samples.real_card_case(),
+        samples.case(
+            reading=samples.not_measured("first line\nsecond line"), verdicts=(samples.verdict(), samples.band_verdict())
+        ),
+        samples.case(
+            reading=samples.out_of_memory(notes=("one\ntwo", "three")),
+            verdicts=(
+                samples.verdict(outcome=Outcome.FAIL, reason="one\ntwo\nthree"),
+                samples.band_verdict(outcome=Outcome.FAIL, reason="one\ntwo\nthree"),
+            ),
+        ),
+    ],
+)
+def test_failure_is_short(case: CaseResult) -> None:
+    """However much there is to say, and whatever lines third-party texts bring along, a failure takes at most 15 lines."""
+    assert len(failure_text(case).splitlines()) <= 15

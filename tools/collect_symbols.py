@@ -1,0 +1,88 @@
+"""Write the lists of public symbols that the emulated CUDA libraries must export.
+
+    python tools/collect_symbols.py SITE_PACKAGES INCLUDE
+
+`SITE_PACKAGES` holds an installed CUDA build of torch and nvidia-ml-py, `INCLUDE` the CUDA headers. Needs `nm` (binutils).
+The result is data in the package: run this when a new CUDA release adds symbols, and read the difference before committing it.
+
+A line is a name and, where the call is a computation rather than a refusal, its kind: `compute` is accepted and counted,
+`reduction` is too if its result stays on the card.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+TARGET = Path(__file__).parents[1] / "pytest_vramguard/devices/emulated/native/symbols"
+
+LIBRARIES = {
+    "libcudart.so.13": "nvidia/cu13/lib/libcudart.so.13",
+    "libcublas.so.13": "nvidia/cu13/lib/libcublas.so.13",
+    "libcublasLt.so.13": "nvidia/cu13/lib/libcublasLt.so.13",
+    "libnccl.so.2": "nvidia/nccl/lib/libnccl.so.2",
+}
+
+# Names of the BLAS operations whose operands and results are all device memory.
+# Source: cuBLAS 13.0 documentation, "cuBLAS Level-1/2/3 Function Reference" and "BLAS-like Extension".
+COMPUTE = re.compile(
+    r"cublas(?:[SDCZH]|Cs|Zd|HSH|HSS|TSS|TST)?"
+    r"(?:axpy|copy|scal|swap|rot|rotm|gbmv|gemv|ger[cu]?|[sh]bmv|[sh]pmv|[sh]pr2?|[sh]ymv|[sh]yr2?|hemv|her2?|t[bpr][ms]v|"
+    r"gemm|gemm3m|symm|hemm|sy2?rk|syrk3m|syr2?kx?|herk3m|her2?kx?|trmm|trsm|geam|dgmm|bdmm|tpttr|trttp|getrf|getri|matinv)"
+    r"(?:Strided|Grouped)?(?:Batched)?(?:Ex)?(?:_v2)?(?:_64)?"
+)
+COMPUTE_BY_NAME = re.compile(r"cublas(?:Gemm|Axpy|Copy|Scal|Swap|Rot|Rotm)(?:Strided|Grouped)?(?:Batched)?Ex(?:_64)?")
+# Operations with a scalar result, which goes to the host or the card as the handle's pointer mode says.
+REDUCTION = re.compile(
+    r"cublas(?:(?:[SDCZ]|Sc|Dz)(?:dot[cu]?|nrm2|asum|rotm?g)|I[sdcz]am(?:ax|in))_v2(?:_64)?"
+    r"|cublas(?:Dot|Dotc|Nrm2|Asum|Iamax|Iamin|Rotg|Rotmg)Ex(?:_64)?"
+)
+
+
+def exported(library: Path) -> set[str]:
+    """Return the functions that `library` exports."""
+    listing = subprocess.run(["nm", "-D", "--defined-only", str(library)], capture_output=True, text=True, check=True).stdout
+    return set(re.findall(r" [TW] (\w+)", listing))
+
+
+def driver_symbols(include: Path) -> set[str]:
+    """Return the functions that `cuda.h` declares, with the version suffixes that it maps them to."""
+    header = (include / "cuda.h").read_text(encoding="utf-8")
+    names = set(re.findall(r"CUresult CUDAAPI\s+(cu\w+)\s*\(", header))
+    names |= set(re.findall(r"#define\s+cu\w+\s+(cu\w+_v\d)\s", header))
+    for suffix, base in re.findall(r"__CUDA_API_(PTDS|PTSZ)\((cu\w+)\)", header):
+        names |= {base, f"{base}_{suffix.lower()}"}
+    return names
+
+
+# What C and C++ programs call and pynvml does not.
+NVML_FROM_C = {"nvmlInit", "nvmlInit_v2", "nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetP2PStatus"}
+
+
+def nvml_symbols(site_packages: Path) -> set[str]:
+    """Return the functions that pynvml looks up, and those that PyTorch looks up besides."""
+    binding = (site_packages / "pynvml.py").read_text(encoding="utf-8")
+    return set(re.findall(r"_nvmlGetFunctionPointer\(\s*[\"'](nvml\w+)[\"']", binding)) | NVML_FROM_C
+
+
+def kind_of(name: str, names: set[str]) -> str:
+    """Return `name` with its kind. A name beside which a `_v2` exists is the interface of CUDA 3, without a handle: refused."""
+    legacy = f"{name.removesuffix('_64')}_v2" in names
+    if not legacy and (COMPUTE.fullmatch(name) or COMPUTE_BY_NAME.fullmatch(name)):
+        return f"{name} compute"
+    return f"{name} reduction" if REDUCTION.fullmatch(name) else name
+
+
+def main(site_packages: Path, include: Path) -> None:
+    """Write one list for each emulated library."""
+    lists = {soname: exported(site_packages / place) for soname, place in LIBRARIES.items()}
+    lists["libcuda.so.1"] = driver_symbols(include)
+    lists["libnvidia-ml.so.1"] = nvml_symbols(site_packages)
+    for soname, names in lists.items():
+        TARGET.joinpath(f"{soname}.txt").write_text("".join(f"{kind_of(name, names)}\n" for name in sorted(names)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
