@@ -12,7 +12,7 @@ from pytest_vramguard.errors import RecipeError
 from pytest_vramguard.gates import BandGate, FitGate, Gate, advise
 from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, Reading
 from pytest_vramguard.report import CaseResult
-from pytest_vramguard.units import bytes_of_gib, gib_text
+from pytest_vramguard.units import bytes_of_gib, gib_text, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,12 +40,15 @@ class Guard:
         self._device.enter(self._catalogue.find(settings.targets[0]))
         self._targets = settings.targets
         self._former_case: str | None = None
+        self._culprit: str | None = None
+        self._leftover_bytes = 0
 
     @property
     def headline(self) -> str:
         """What the run is about, in one line, without asking the device anything."""
-        cards = ", ".join(f"{card.key} ({gib_text(card.usable_bytes)} usable)" for card in map(self._catalogue.find, self._targets))
-        return f"target {cards}; device {self._device.description}"
+        cards = [self._catalogue.find(target) for target in self._targets]
+        names = ", ".join(f"{card.key} ({gib_text(card.usable_bytes)} usable)" for card in cards)
+        return f"target {names}; device {self._device.description}"
 
     def check_targets(self, targets: Sequence[str]) -> None:
         """Raise CatalogueError if one of `targets` is not in the catalogue."""
@@ -59,8 +62,12 @@ class Guard:
             DeviceUnavailable: the device cannot stand in for the target.
         """
         case = Case(case_id, self._catalogue.find(target), self._device, settings, folders)
-        case.open(self._former_case)
+        case.open()
+        if case.leftover_bytes > self._leftover_bytes:
+            self._culprit = self._former_case
+        self._leftover_bytes = case.leftover_bytes
         self._former_case = case_id
+        case.culprit = self._culprit
         return case
 
 
@@ -75,12 +82,13 @@ class Case:
         self.id = case_id
         self.card = card
         """The target."""
+        self.culprit: str | None = None
+        """The last case before memory was left behind that is still held, if there was one."""
         self._device = device
         self._settings = settings
-        self._folders = tuple(folders)
+        self._folders = tuple(dict.fromkeys(folders))
         self._stack = ExitStack()
         self._meter: Meter | None = None
-        self._former_case: str | None = None
 
     @property
     def device(self) -> str:
@@ -88,30 +96,37 @@ class Case:
         return self._device.facts().kind
 
     @property
-    def gaps(self) -> tuple[str, ...]:
-        """What was asked of the device in this case that it could not answer; such a case is not judged."""
-        return self._device.gaps()
+    def leftover_bytes(self) -> int:
+        """Live bytes that earlier tests left behind."""
+        return self._open_meter.leftover_bytes
 
-    def open(self, former_case: str | None) -> None:
-        """Put the card in place and start to measure; `former_case` is blamed for memory that is still held.
+    def is_foreign(self, error: BaseException | None) -> bool:
+        """Return whether `error` has nothing to do with the card: neither a full one nor one that lacks a function."""
+        from pytest_vramguard.meter.memory_errors import out_of_memory_in  # noqa: PLC0415 - imports torch
+
+        return error is not None and out_of_memory_in(error) is None and not self._device.gaps()
+
+    def open(self) -> None:
+        """Put the card in place and start to measure.
 
         Raises:
             DeviceUnavailable: the device cannot stand in for the card.
         """
         from pytest_vramguard.meter.meter import Meter, clean  # noqa: PLC0415 - imports torch
 
-        self._former_case = former_case
-        self._stack.enter_context(self._device.running())
-        clean()
-        self._device.place(self.card)
-        known_context_bytes = self._device.context_bytes(self.card)
-        self._meter = Meter(
-            timed=self._device.timed,
-            warmup_steps=self._settings.warmup,
-            target_context_bytes=self.card.context_bytes,
-            measures_context=known_context_bytes is None,
-        )
-        self._meter.begin()
+        with ExitStack() as stack:
+            stack.enter_context(self._device.running())
+            clean()
+            self._device.place(self.card)
+            known_context_bytes = self._device.context_bytes(self.card)
+            self._meter = Meter(
+                timed=self._device.timed,
+                warmup_steps=self._settings.warmup,
+                target_context_bytes=self.card.context_bytes,
+                measures_context=known_context_bytes is None,
+            )
+            self._meter.begin()
+            self._stack = stack.pop_all()
 
     def phase(self, name: str) -> AbstractContextManager[None]:
         """Measure the code inside under `name`, as in `with vram.phase("load"):`."""
@@ -121,13 +136,13 @@ class Case:
         """Measure the code inside as one training step on `tokens` tokens."""
         return self._open_meter.step(tokens)
 
-    def callback(self) -> Any:  # noqa: ANN401 - a transformers.TrainerCallback, which must not be imported here
-        """Return a callback for a `transformers.Trainer` of your own, which measures each of its steps."""
+    def callback(self) -> Any:
+        """Return a `transformers.TrainerCallback` for a Trainer of your own, which measures each of its steps."""
         from pytest_vramguard.recipes.callback import StepCallback  # noqa: PLC0415 - imports transformers
 
         return StepCallback(self._open_meter)
 
-    def train(self, recipe: str | Path, **overrides: Any) -> None:  # noqa: ANN401 - values of TOML tables
+    def train(self, recipe: str | Path, **overrides: Any) -> None:
         """Run the warm-up and steps of a recipe; each override is a table, laid over the recipe's, or None to drop it.
 
         Raises:
@@ -179,21 +194,22 @@ class Case:
 
         full = out_of_memory_in(error)
         reading = self._open_meter.end(full)
-        leftover_bytes = self._open_meter.leftover_bytes
-        if self.gaps:
-            return NotMeasured(reason="; ".join(self.gaps))
+        gaps = self._device.gaps()
+        if gaps:
+            return NotMeasured(reason="; ".join(gaps))
         if error is not None and full is None:
             return NotMeasured(reason=f"the test ended with {type(error).__name__}: {error}")
-        if leftover_bytes and isinstance(reading, OutOfMemory):
-            return NotMeasured(reason=f"out of memory while {self._leftover_text(leftover_bytes)}; free it there, or run this test alone")
-        return self._annotated(reading, leftover_bytes)
+        if self.leftover_bytes and isinstance(reading, OutOfMemory):
+            return NotMeasured(reason=f"out of memory while {self._leftover_text()}; free it there, or run this test alone")
+        return self._annotated(reading)
 
-    def _annotated(self, reading: Measurement | OutOfMemory, leftover_bytes: int) -> Reading:
-        left = (f"not counted: {self._leftover_text(leftover_bytes)}",) if leftover_bytes else ()
+    def _annotated(self, reading: Measurement | OutOfMemory) -> Reading:
+        left = (f"not counted: {self._leftover_text()}",) if self.leftover_bytes else ()
         return replace(reading, notes=(*reading.notes, *self._device.notes(), *left))
 
-    def _leftover_text(self, leftover_bytes: int) -> str:
-        return f"{gib_text(leftover_bytes)} were still held from before this test (last case: {self._former_case or 'none'})"
+    def _leftover_text(self) -> str:
+        since = f"since {self.culprit}" if self.culprit else "since before the first case"
+        return f"{size_text(self.leftover_bytes)} were still held from before this test ({since})"
 
     def _gates(self) -> list[Gate]:
         max_gb, band = self._settings.max_gb, self._settings.band

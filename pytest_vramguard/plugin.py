@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pytest
@@ -14,20 +14,22 @@ from pytest_vramguard.settings import (
     MARKER_KEYS,
     PROJECT_KEYS,
     Settings,
+    Wishes,
     resolve,
     wishes_of_mapping,
     wishes_of_project,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
+    from pathlib import Path
 
     from pytest_vramguard.guard import Case, Guard
     from pytest_vramguard.report import CaseResult, Report
 
 MARKER_HELP: Final = (
-    "vram(max_gb=None, band=None, target=None, steps=None, warmup=None): measure the peak GPU memory of the test and fail it when "
-    "that is above the target card or above max_gb GiB, or when its share of the card lies outside band=(low, high)."
+    "vram(max_gb=None, band=None, target=None, steps=None, warmup=None): measure the peak GPU memory of the test and fail it "
+    "when that is above the target card or above max_gb GiB, or when its share of the card lies outside band=(low, high)."
 )
 OPTION_HELP: Final = {
     "target": "card to judge vram tests against, or several separated by commas, as in rtx3060,t4 (list: vramguard cards)",
@@ -40,11 +42,14 @@ NUMBERS: Final = ("steps", "warmup")
 TARGET_PARAMETER: Final = "vram_target"
 """Name under which several targets parametrise a test."""
 
-CASE: Final = pytest.StashKey["Case"]()
-RESULT: Final = pytest.StashKey["CaseResult"]()
+FAULT: Final = pytest.StashKey[str]()
+CASE: Final[pytest.StashKey[Case]] = pytest.StashKey()
+RESULT: Final[pytest.StashKey[CaseResult]] = pytest.StashKey()
 USAGE_ERROR: Final = pytest.StashKey[bool]()
 UNJUDGED: Final = pytest.StashKey[bool]()
-HOOKS: Final = pytest.StashKey["CaseHooks"]()
+KEYS_OF_ONE_RUN: Final[tuple[pytest.StashKey[Any], ...]] = (CASE, RESULT, USAGE_ERROR, UNJUDGED)
+"""What a test that is run again starts without."""
+HOOKS: Final[pytest.StashKey[CaseHooks]] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -81,7 +86,10 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture
 def vram(request: pytest.FixtureRequest) -> Case:
     """Measure this test's GPU memory: `vram.train(recipe)`, `vram.phase(name)`, `vram.step(tokens)`, `vram.callback()`."""
-    return request.node.stash[CASE]
+    if CASE not in request.node.stash:
+        _fail_usage(request.node, "vram: asked for while the test ran, expected among its arguments; add the argument vram")
+    case: Case = request.node.stash[CASE]
+    return case
 
 
 def is_case(item: pytest.Item) -> bool:
@@ -106,18 +114,12 @@ class CaseHooks:
         self._guard: Guard | None = None
         self._fault: VramguardError | None = None
         if self.settings.targets:
-            self._enter(self.settings)
-        if self._fault is not None and self._command_line.targets is not None:
-            raise self._fault
-
-    def _enter(self, settings: Settings) -> None:
-        """Make the process ready; a device that cannot be had is a fault only once a test wants it."""
-        from pytest_vramguard.guard import Guard  # noqa: PLC0415 - a run without vram tests needs none of it
-
-        try:
-            self._guard = Guard(settings)
-        except VramguardError as fault:
-            self._fault = fault
+            try:
+                self._ready_guard(self.settings)
+            except VramguardError as fault:
+                if self._command_line.targets is not None:
+                    raise
+                self._fault = fault  # a device that cannot be had is a fault only once a test wants it
 
     def pytest_report_header(self) -> str | None:
         """Say what vram tests are judged against, and what they run on."""
@@ -136,67 +138,89 @@ class CaseHooks:
             metafunc.parametrize(TARGET_PARAMETER, targets)
 
     @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Check the marker and the targets of every test that is to run."""
-        faults = [fault for item in items if is_case(item) and (fault := self._fault_of(item)) is not None]
-        if faults:
-            raise pytest.UsageError("\n".join(dict.fromkeys(faults)))
+        wanted: dict[str, list[pytest.Item]] = {}
+        for item in filter(is_case, items):
+            fault = self._fault_of(item)
+            if fault is not None:
+                item.stash[FAULT] = fault
+                wanted.setdefault(fault, []).append(item)
+        if wanted and hasattr(config, "workerinput"):
+            # A worker of pytest-xdist must not end here: it runs the faulty tests alone, and each says what is wrong with it.
+            items[:] = [item for item in items if FAULT in item.stash]
+        elif wanted:
+            raise pytest.UsageError("\n".join(f"{_place(faulty)}: {fault}" for fault, faulty in wanted.items()))
 
     def _fault_of(self, item: pytest.Item) -> str | None:
         try:
             settings = self._case_settings(item)
-            if settings.targets and self._guard is None and self._fault is None:
-                self._enter(settings)
-            if self._guard is not None:
-                self._guard.check_targets(settings.targets)
+            if settings.targets:
+                self._ready_guard(settings).check_targets(settings.targets)
         except VramguardError as fault:
             return str(fault)
-        return str(self._fault) if self._fault else None
+        if len(settings.targets) > 1 and TARGET_PARAMETER not in _parameters(item):
+            return f"targets {', '.join(settings.targets)}: expected one, since pytest runs a test of this kind only once"
+        return None
 
-    def _case_settings(self, item: pytest.Item) -> Settings:
-        """Return what holds for one test.
+    def _ready_guard(self, settings: Settings) -> Guard:
+        """Return the guard of this process, made for the first target that is asked for.
 
         Raises:
-            SettingsError: its marker has unknown arguments or wrong values.
+            VramguardError: it cannot be had.
         """
-        mark = item.get_closest_marker("vram")
-        source = f"{item.nodeid}: marker vram"
-        if mark is not None and mark.args:
-            message = f"{source}: got the positional argument {mark.args[0]!r}, expected keywords: {', '.join(MARKER_KEYS)}"
-            raise SettingsError(message)
-        wishes = wishes_of_mapping(mark.kwargs if mark else {}, source, MARKER_KEYS, item.path.parent)
-        return resolve(self._command_line, wishes, *self._lower)
+        from pytest_vramguard.guard import Guard  # noqa: PLC0415 - a run without vram tests needs none of it
+
+        if self._fault is not None:
+            raise self._fault
+        self._guard = self._guard or Guard(settings)
+        return self._guard
+
+    def _case_settings(self, item: pytest.Item) -> Settings:
+        """Return what holds for one test, for which the marker nearest to it is the strongest.
+
+        Raises:
+            SettingsError: a marker has unknown arguments or wrong values.
+        """
+        wishes = [_wishes_of_mark(mark, item.path.parent) for mark in item.iter_markers("vram")]
+        return resolve(self._command_line, *wishes, *self._lower)
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Open the case before the test's fixtures are set up, and after the test could have been skipped."""
         if not is_case(item):
             return
         item.stash[UNJUDGED] = True  # until the case is open
+        if FAULT in item.stash:
+            _fail_usage(item, f"{item.nodeid}: {item.stash[FAULT]}")
         settings = self._case_settings(item)
         if self._guard is None or not settings.targets:
             _fail_usage(item, f"{item.nodeid}: no target card, expected one; name it: pytest --vram-target rtx3060")
-        parameters = item.callspec.params if hasattr(item, "callspec") else {}
-        target = parameters.get(TARGET_PARAMETER, settings.targets[0])
+        target = _parameters(item).get(TARGET_PARAMETER, settings.targets[0])
+        _forget_last_error()
         try:
             item.stash[CASE] = self._guard.open_case(item.nodeid, target, settings, (item.path.parent, item.config.rootpath))
         except VramguardError as fault:
             _fail_usage(item, str(fault))
         item.stash[UNJUDGED] = False
 
+    @pytest.hookimpl(wrapper=True, specname="pytest_runtest_setup")
+    def pytest_runtest_setup_end(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Judge when a fixture of the test has failed."""
+        try:
+            return (yield)
+        except BaseException as error:
+            _end(item, error)
+            raise
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
         """Judge when the test's own code has ended; a gate that did not pass fails the test here, in its call phase."""
-        if CASE not in item.stash:
-            return (yield)
         try:
             outcome = yield
-        except (pytest.skip.Exception, pytest.exit.Exception, KeyboardInterrupt):
-            item.stash[CASE].abandon()
-            raise
         except BaseException as error:
-            _judge(item, error)
+            _end(item, error)
             raise
-        _judge(item, None)
+        _end(item, _noted_error(item))
         return outcome
 
     @pytest.hookimpl(wrapper=True)
@@ -205,17 +229,34 @@ class CaseHooks:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Put the result on the report, in builtins, so that it reaches the process that prints."""
         report = yield
-        if call.when == "setup" and call.excinfo is not None and CASE in item.stash:
-            item.stash[RESULT] = item.stash[CASE].conclude(call.excinfo.value)
         if call.when == "teardown":
-            return report
-        if item.stash.get(UNJUDGED, False) and report.outcome == "skipped":
-            # xfail accepts a gate that failed; a gate that could not judge must be seen all the same.
-            report.outcome = "failed"
-            report.longrepr = str(call.excinfo.value) if call.excinfo else None
-            del report.wasxfail
-        _attach(report, item)
+            for key in KEYS_OF_ONE_RUN:
+                if key in item.stash:
+                    del item.stash[key]
+        elif UNJUDGED in item.stash:
+            if item.stash[UNJUDGED] and hasattr(report, "wasxfail"):
+                # xfail accepts a gate that failed; a gate that could not judge must be seen all the same.
+                del report.wasxfail
+                report.outcome = "failed"
+                report.longrepr = str(call.excinfo.value) if call.excinfo else None
+            _attach(report, item)
         return report
+
+
+def _place(faulty: list[pytest.Item]) -> str:
+    """Return the first of the tests that share a fault, and how many more there are."""
+    return faulty[0].nodeid if len(faulty) == 1 else f"{faulty[0].nodeid} and {len(faulty) - 1} more"
+
+
+def _parameters(item: pytest.Item) -> Mapping[str, Any]:
+    return item.callspec.params if hasattr(item, "callspec") else {}
+
+
+def _wishes_of_mark(mark: pytest.Mark, folder: Path) -> Wishes:
+    if mark.args:
+        keywords = ", ".join(MARKER_KEYS)
+        raise SettingsError(f"marker vram: got the positional argument {mark.args[0]!r}, expected keywords: {keywords}")
+    return wishes_of_mapping(mark.kwargs, "marker vram", MARKER_KEYS, folder)
 
 
 def _ini_values(config: pytest.Config) -> dict[str, object]:
@@ -224,10 +265,29 @@ def _ini_values(config: pytest.Config) -> dict[str, object]:
     return {name: int(value) if name in NUMBERS and str(value).isdigit() else value for name, value in said.items() if value}
 
 
-def _fail_usage(item: pytest.Item, message: str) -> NoReturn:
-    """Fail the test over something that its author must mend; the run then ends with pytest's status for usage errors."""
-    item.stash[USAGE_ERROR] = item.stash[UNJUDGED] = True
-    pytest.fail(message, pytrace=False)
+def _forget_last_error() -> None:
+    """Let go of the last failure, which pytest keeps for debuggers until the next test is called: its frames hold tensors."""
+    for name in ("last_exc", "last_type", "last_value", "last_traceback"):
+        if hasattr(sys, name):
+            delattr(sys, name)
+
+
+def _noted_error(item: pytest.Item) -> BaseException | None:
+    """Return the error of a `unittest` test, which pytest notes on the item instead of letting it through."""
+    noted = getattr(item, "_excinfo", None)
+    return noted[0].value if noted else None
+
+
+def _end(item: pytest.Item, error: BaseException | None) -> None:
+    """End the case of a test, if it has one, whose code ended with `error`."""
+    from unittest import SkipTest  # noqa: PLC0415 - a test without a case needs none of it
+
+    if CASE not in item.stash:
+        return
+    if isinstance(error, (pytest.skip.Exception, SkipTest, pytest.exit.Exception, KeyboardInterrupt)):
+        item.stash[CASE].abandon()
+    else:
+        _judge(item, error)
 
 
 def _judge(item: pytest.Item, error: BaseException | None) -> None:
@@ -235,21 +295,32 @@ def _judge(item: pytest.Item, error: BaseException | None) -> None:
     from pytest_vramguard.render.terminal import failure_text  # noqa: PLC0415 - only a case renders
     from pytest_vramguard.verdict import Outcome  # noqa: PLC0415 - only a case has an outcome
 
-    result = item.stash[CASE].conclude(error)
-    item.stash[RESULT] = result
+    case = item.stash[CASE]
+    result = item.stash[RESULT] = case.conclude(error)
     if isinstance(error, VramguardError):
         _fail_usage(item, str(error))
-    if result.outcome is Outcome.PASS or (error is not None and result.outcome is Outcome.UNJUDGED and not item.stash[CASE].gaps):
+    if result.outcome is Outcome.PASS or case.is_foreign(error):
         return
     item.stash[UNJUDGED] = result.outcome is Outcome.UNJUDGED
-    pytest.fail(failure_text(result), pytrace=False)
+    _fail(failure_text(result), error)
+
+
+def _fail_usage(item: pytest.Item, message: str) -> NoReturn:
+    """Fail the test over something that its author must mend; the run then ends with pytest's status for usage errors."""
+    item.stash[USAGE_ERROR] = item.stash[UNJUDGED] = True
+    _fail(message)
+
+
+def _fail(message: str, error: BaseException | None = None) -> NoReturn:
+    """Fail the test with `message` alone; a debugger opens where `error` was raised."""
+    raise pytest.fail.Exception(message, pytrace=False).with_traceback(error.__traceback__ if error else None) from None
 
 
 def _attach(report: pytest.TestReport, item: pytest.Item) -> None:
     """Let the report carry what `ReportHooks` needs; pytest-xdist carries builtins along."""
     from pytest_vramguard.report_table import case_to_table  # noqa: PLC0415 - only a case has a result
 
-    report.vramguard = {
+    report.vramguard = {  # type: ignore[attr-defined]  # a report keeps any attribute
         "usage_error": item.stash.get(USAGE_ERROR, False),
         "case": case_to_table(item.stash[RESULT]) if RESULT in item.stash else None,
     }
@@ -263,6 +334,7 @@ class ReportHooks:
         self._json_path = json_path
         self._tables: dict[str, dict[str, object]] = {}
         self._usage_error = False
+        self._write_fault: str | None = None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the last result of each test; one that is rerun has several."""
@@ -276,9 +348,9 @@ class ReportHooks:
     @pytest.hookimpl(wrapper=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
         """Write the report, and turn the exit status into that of a usage error if there was one."""
-        outcome = yield
         if self._tables and self._json_path is not None:
-            self._write(self._json_path)
+            self._write(self._json_path)  # before the terminal prints its summary, which tells of a fault
+        outcome = yield
         if self._usage_error:
             session.exitstatus = VramguardError.exit_code
         return outcome
@@ -293,14 +365,16 @@ class ReportHooks:
             self._usage_error = True
             self._write_fault = f"{path}: {fault.strerror}, expected to write the report there; correct --vram-json"
 
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:  # noqa: ANN401 - a type that pytest keeps to itself
-        """Print the table of all cases."""
+    def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
+        """Print the table of all cases, and why it could not be written."""
         if not self._tables:
             return
         from pytest_vramguard.render.terminal import render  # noqa: PLC0415 - only a report renders
 
         terminalreporter.section("vramguard")
-        terminalreporter.write(render(self._report(), width=terminalreporter._tw.fullwidth))
+        terminalreporter.write(render(self._report(), width=config.get_terminal_writer().fullwidth))
+        if self._write_fault is not None:
+            terminalreporter.write_line(self._write_fault, red=True)
 
     def _report(self) -> Report:
         from pytest_vramguard.report import Report  # noqa: PLC0415 - only a report with cases needs it

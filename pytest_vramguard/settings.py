@@ -6,7 +6,6 @@ Precedence: command line, then the marker of the test, then pytest's ini options
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 from pytest_vramguard.errors import SettingsError
@@ -14,6 +13,7 @@ from pytest_vramguard.tables import checking, reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from pytest_vramguard.tables import Table
 
@@ -52,7 +52,7 @@ class Settings:
     steps: int = 3
     """Training steps of a recipe after the warm-up; these are timed on a real card."""
     warmup: int = 1
-    """Training steps before them. Optimizer states appear at the end of the first step, so fewer than 2 steps in all can miss the peak."""
+    """Training steps before them. Optimizer states appear at the end of the first step: 1 step in all can miss the peak."""
     max_gb: float | None = None
     """Limit of the fit gate in GiB besides the card itself; None leaves the card as the only limit."""
     band: tuple[float, float] | None = None
@@ -79,8 +79,7 @@ def wishes_of_mapping(mapping: Mapping[str, object], source: str, known: tuple[s
         SettingsError: an unknown key or a wrong value, located in `source`; all of them together.
     """
     with checking(mapping, source, SettingsError) as table:
-        found = _wishes(table, known, root)
-    return found
+        return _wishes(table, known, root)
 
 
 def wishes_of_project(pyproject: Path) -> Wishes:
@@ -89,12 +88,11 @@ def wishes_of_project(pyproject: Path) -> Wishes:
     Raises:
         SettingsError: as `wishes_of_mapping`.
     """
-    if not pyproject.is_file() or "tool.vramguard" not in pyproject.read_text(encoding="utf-8"):
+    if not pyproject.is_file() or b"vramguard" not in pyproject.read_bytes():
         return Wishes()
     with reading(pyproject, SettingsError, name=pyproject.name) as root:
         table = root.table("tool", required=False).table("vramguard", required=False)
-        found = _wishes(table, PROJECT_KEYS, pyproject.parent)
-    return found
+        return _wishes(table, PROJECT_KEYS, pyproject.parent)
 
 
 def _wishes(table: Table, known: tuple[str, ...], root: Path) -> Wishes:

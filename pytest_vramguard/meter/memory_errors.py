@@ -1,6 +1,9 @@
-"""Which exceptions mean that the card was full."""
+"""Which exceptions mean that the card was full, and what an exception keeps alive."""
 
 from __future__ import annotations
+
+import sys
+import traceback
 
 import torch
 
@@ -19,3 +22,14 @@ def out_of_memory_in(error: BaseException | None) -> BaseException | None:
 
 def _says_so(text: str) -> bool:
     return "CUDA error: out of memory" in text or "CUBLAS_STATUS_ALLOC_FAILED" in text
+
+
+def release_last_error() -> None:
+    """Let go of the tensors that live on in the frames of the last exception that a test ended with.
+
+    Python keeps that exception for debuggers, and with it every local variable on its way, such as a model that did not fit.
+    """
+    error = getattr(sys, "last_value", None)
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

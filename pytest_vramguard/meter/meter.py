@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
+from pytest_vramguard.meter.memory_errors import release_last_error
 from pytest_vramguard.meter.parts import PartsWatch
 from pytest_vramguard.meter.peaks import PeakWatch, Scope, peaks_kept, reset_peaks
 from pytest_vramguard.meter.steps import timed_step
@@ -48,9 +49,9 @@ class Meter:
         self._retries_before = 0
 
     def begin(self) -> None:
-        """Clean up after whatever ran before, note what is left of it, and start to measure."""
+        """Note what is left of whatever ran before, and start to measure; `clean` comes before, and the device after that."""
         torch.cuda.init()
-        clean()
+        reset_peaks()
         self._base_allocated_bytes = torch.cuda.memory_allocated()
         self._base_reserved_bytes = torch.cuda.memory_reserved()
         self._retries_before = _retries()
@@ -169,10 +170,10 @@ def clean() -> None:
     """Give back everything that nobody holds any more, so that a case does not pay for the one before it."""
     if not torch.cuda.is_initialized():
         return
+    release_last_error()
     gc.collect()
     torch._C._cuda_clearCublasWorkspaces()  # noqa: SLF001 - the one way to give them back
     torch.cuda.empty_cache()
-    reset_peaks()
 
 
 def _retries() -> int:

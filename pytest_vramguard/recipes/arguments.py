@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Final, Union, get_args, get_origin, get_type_hints
 
+import torch
 from peft import PEFT_TYPE_TO_CONFIG_MAPPING, get_peft_config
 from transformers import BitsAndBytesConfig, TrainingArguments
 
@@ -53,13 +54,15 @@ def build_arguments(recipe: Recipe, *, steps: int, output_folder: Path) -> Argum
     """Return the arguments for a run of `steps` optimizer steps.
 
     Raises:
-        RecipeError: for unknown keys and wrong types, all at once; or for the first thing that one of the classes refuses, which may
-            depend on the device, as bf16 does.
+        RecipeError: for unknown keys and wrong types, all at once; or for the first thing that one of the classes refuses,
+            which may depend on the device, as bf16 does.
     """
     with checking(recipe.tables, recipe.source, RecipeError) as root:
-        _check_keys(root.table("training", required=False), TrainingArguments, _simple_types(TrainingArguments))
+        _check_dtypes(root.table("model"), ("dtype", "torch_dtype"))
         _check_keys(root.table("quantization", required=False), BitsAndBytesConfig, _untyped(BitsAndBytesConfig))
+        _check_dtypes(root.table("quantization", required=False), ("bnb_4bit_compute_dtype", "bnb_4bit_quant_storage"))
         _check_peft(root.table("peft", required=False))
+        _check_training(root.table("training", required=False))
     quantization = None if recipe.quantization is None else _quantization(recipe, recipe.quantization)
     with refusals(recipe, "peft"):
         peft = None if recipe.peft is None else get_peft_config({**_PEFT_DEFAULTS, **recipe.peft})
@@ -69,21 +72,38 @@ def build_arguments(recipe: Recipe, *, steps: int, output_folder: Path) -> Argum
 
 
 @contextmanager
-def refusals(recipe: Recipe, table: str, *more: type[Exception]) -> Iterator[None]:
-    """Raise what the training stack refuses in the block, with one of the usual errors or of `more`, as an error of `table`."""
+def refusals(recipe: Recipe, table: str) -> Iterator[None]:
+    """Raise what the training stack refuses in the block as an error of `table`."""
     try:
         yield
-    except (ImportError, TypeError, ValueError, *more) as exc:
-        raise RecipeError(f"{recipe.source}: {table}: {exc}") from exc
+    except (ImportError, TypeError, ValueError) as exc:
+        raise RecipeError(f"{recipe.source}: {table}: {str(exc).strip()}") from exc
 
 
 def _quantization(recipe: Recipe, table: Mapping[str, Any]) -> BitsAndBytesConfig:
     """Return `[quantization]`, in which a number of bits must be chosen."""
-    with refusals(recipe, "quantization", AttributeError):  # AttributeError: a type that torch does not have
+    with refusals(recipe, "quantization"):
         config = BitsAndBytesConfig(**table)
         if not config.is_quantizable():
             raise ValueError("load_in_4bit and load_in_8bit are both false, expected one to be true; set it, or drop the table")
     return config
+
+
+def _check_training(table: Table) -> None:
+    """Note what is wrong with `[training]`; sizes of a batch that are not there would fail in the middle of the run."""
+    _check_keys(table, TrainingArguments, _simple_types(TrainingArguments))
+    for key in ("per_device_train_batch_size", "gradient_accumulation_steps"):
+        value = table.mapping.get(key)
+        if isinstance(value, int) and value < 1:
+            table.fault(key, f"got {value!r} (int), expected an integer of at least 1")
+
+
+def _check_dtypes(table: Table, keys: tuple[str, ...]) -> None:
+    """Note where one of `keys` does not name a type of tensors; `auto` is the checkpoint's own."""
+    for key in keys:
+        value = table.mapping.get(key, "auto")
+        if value != "auto" and not isinstance(getattr(torch, str(value), None), torch.dtype):
+            table.fault(key, f"got {value!r} ({type(value).__name__}), expected the name of a torch type, such as 'bfloat16'")
 
 
 def _check_peft(table: Table) -> None:

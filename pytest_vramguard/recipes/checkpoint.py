@@ -27,7 +27,7 @@ _WEIGHTS: Final = ("*.safetensors", "pytorch_model*.bin")
 _TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json")
 """Files of which a folder with a tokenizer holds at least one."""
 _PUBLISHED_KEYS: Final = ("model_type", "torch_dtype", "rope_theta", "rope_scaling")
-"""Keys of published `config.json` files that config classes read without having an attribute of that name (transformers 5.23)."""
+"""Keys of published `config.json` files that config classes read without an attribute of that name (transformers 5.23)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,11 +45,11 @@ class Checkpoint:
 def find_checkpoint(recipe: Recipe) -> Checkpoint:
     """Return the checkpoint of the recipe's model.
 
-    The first that there is: a folder with weights, a folder with `config.json` alone, a model of the catalogue, `[model.config]`.
-    A folder is looked for beside the recipe.
+    The first that there is: a folder beside the recipe with weights, or with a `config.json` alone; a model of the catalogue;
+    `[model.config]`.
 
     Raises:
-        RecipeError: if there is none, or if its config or `dtype` is not valid.
+        RecipeError: if there is none, or if its config is not valid.
     """
     own = recipe.folder / recipe.model["pretrained_model_name_or_path"]
     config = _config(recipe, _base(recipe, own))
@@ -89,7 +89,7 @@ def _config(recipe: Recipe, base: Mapping[str, Any]) -> PreTrainedConfig:
         _check_overrides(recipe, blank)
         return AutoConfig.for_model(**merged)
     except (ValueError, StrictDataclassError) as exc:
-        raise RecipeError(f"{recipe.source}: model.config: {exc}") from exc
+        raise RecipeError(f"{recipe.source}: model.config: {' '.join(str(exc).split())}") from exc
 
 
 def _check_overrides(recipe: Recipe, blank: PreTrainedConfig) -> None:
@@ -99,17 +99,13 @@ def _check_overrides(recipe: Recipe, blank: PreTrainedConfig) -> None:
         config = root.table("model").table("config", required=False)
         for key in config.mapping:
             if key not in known:
-                config.fault(key, f"unknown key, expected one of {type(blank).__name__}{did_you_mean(key, known)}")
+                config.fault(key, f"unknown key, expected a key of {type(blank).__name__}{did_you_mean(key, known)}")
 
 
 def _weights_dtype(recipe: Recipe, config: PreTrainedConfig) -> torch.dtype:
-    """Return the type in which the weights are loaded."""
-    key = "dtype" if "dtype" in recipe.model else "torch_dtype"
-    name = recipe.model.get(key, "auto")
-    dtype = (config.dtype or torch.float32) if name == "auto" else getattr(torch, str(name), None)
-    if not isinstance(dtype, torch.dtype):
-        raise RecipeError(
-            f"{recipe.source}: model.{key}: got {name!r} ({type(name).__name__}),"
-            " expected 'auto' or the name of a torch type, such as 'bfloat16'"
-        )
+    """Return the type in which the weights are loaded: as `from_pretrained` has it, the recipe's, else the config's."""
+    name = recipe.model.get("dtype", recipe.model.get("torch_dtype", "auto"))
+    if name == "auto":
+        name = str(config.dtype or torch.float32).removeprefix("torch.")
+    dtype: torch.dtype = getattr(torch, name)
     return dtype

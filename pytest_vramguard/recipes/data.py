@@ -1,8 +1,8 @@
 """Training data: rows of a JSONL tokenised for real, or synthetic token ids, and the batches made of them.
 
-The loss is taken over all tokens of a sample, prompt included, and over no padding; memory is the same whichever tokens count.
-Only as many rows as the steps need are read, from the start of the file, and faults are reported for the first faulty row alone,
-since rows are of one make.
+The loss is taken over all tokens of a sample, prompt included, and not over padding; memory is the same whichever tokens count.
+Only as many rows as the steps need are read, from the start of the file. Faults are told of the first faulty row alone, since
+rows are of one make.
 """
 
 from __future__ import annotations
@@ -95,8 +95,8 @@ def training_data(table: DataTable, *, count: int, tokenizer_folder: Path, vocab
     """Return `count` samples of what `table` names, and how they are put into batches.
 
     Raises:
-        RecipeError: if the JSONL is missing or empty, if a row is malformed or lacks a field (with its line number), or if a token
-            id is not below `vocab_size`.
+        RecipeError: if the JSONL is missing or empty, if a row is malformed or lacks a field (with its line number), or if a
+            token id is not below `vocab_size`.
     """
     pad_token_id = 0
     if table.path is None:
@@ -162,7 +162,7 @@ def _conversation(row: Table) -> Conversation:
 
 
 def _token_ids(conversation: Conversation, tokenizer: PreTrainedTokenizerBase) -> TokenIds:
-    """Return the token ids of a conversation, by the tokenizer's chat template if it has one, else as plain text with headings."""
+    """Return the token ids of a conversation: by the tokenizer's chat template if it has one, else of text with headings."""
     if tokenizer.chat_template is not None:
         text: Any = tokenizer.apply_chat_template(conversation, tokenize=False)
     else:

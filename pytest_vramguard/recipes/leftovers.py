@@ -32,9 +32,9 @@ def nothing_left() -> Iterator[None]:
 def _reset_bitsandbytes() -> None:
     """Empty the globals in which bitsandbytes 0.50 keeps things of a training that is over.
 
-    It remembers the embeddings of every model that had an 8-bit optimizer, which keeps their weights alive, and remembers settings
-    by the `id` of a parameter, which a parameter of the next model may have again. It keeps a table for nested quantisation on the
-    card, and never frees the managed memory of paged optimizer states.
+    It remembers the embeddings of every model that had an 8-bit optimizer, which keeps their weights alive, and remembers
+    settings by the `id` of a parameter, which a parameter of the next model may have again. It keeps a table for nested
+    quantisation on the card, and never frees the managed memory of paged optimizer states.
     """
     if "bitsandbytes" not in sys.modules:
         return

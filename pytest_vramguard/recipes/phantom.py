@@ -1,7 +1,7 @@
 """Phantom checkpoints: a model by its config alone, as a folder that the real `from_pretrained` loads.
 
-The weights are one hole in a sparse safetensors file, with a header as published checkpoints have it: the real loading path runs,
-the allocator sees what it would see, and the disk holds some kilobytes. All weights read as zero.
+The weights are one hole in a sparse safetensors file, with a header as published checkpoints have it: the real loading path
+runs, the allocator sees what it would see, and the disk holds some kilobytes. All weights read as zero.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import json
 import struct
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Final
+from weakref import finalize
 
 import torch
 from transformers import AutoModelForCausalLM
@@ -28,7 +30,7 @@ _CODES: Final = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-"""Names of types in a safetensors header. Source: https://github.com/huggingface/safetensors, `safetensors/src/tensor.rs`, `Dtype`."""
+"""Names of types in a safetensors header. Source: https://github.com/huggingface/safetensors, `safetensors/src/tensor.rs`."""
 _ALIGNMENT_BYTES: Final = 8
 """The header is padded with blanks to a multiple of this. Source: the same repository, README, "Format"."""
 
@@ -38,18 +40,19 @@ class PhantomStore:
 
     def __init__(self) -> None:
         """Make the folder."""
-        self._root = TemporaryDirectory(prefix="vramguard-phantom-")
+        self._root = Path(mkdtemp(prefix="vramguard-phantom-"))
+        finalize(self, rmtree, self._root, ignore_errors=True)  # a TemporaryDirectory would warn that nobody closed it
         self._folders: dict[tuple[str, torch.dtype], Path] = {}
 
     def folder(self, config: PreTrainedConfig, dtype: torch.dtype) -> Path:
         """Return a folder with `config.json` and weights of `dtype` for a causal language model of this config.
 
-        Give the type that the load asks for. One that differs is converted on the host before it goes to the card, which
-        leaves the card as it is and costs a 7B model 20 seconds and 13 GiB of host memory (measured: transformers 5.23, 2 cores).
+        Give the type that the load asks for. Weights of another are converted on the host before they go to the card, which
+        the card does not notice, and which costs 20 seconds and 13 GiB for a 7B model (measured: transformers 5.23, 2 cores).
         """
         key = (config.to_json_string(use_diff=False), dtype)
         if key not in self._folders:
-            folder = Path(self._root.name, str(len(self._folders)))
+            folder = self._root / str(len(self._folders))
             folder.mkdir()
             config.save_pretrained(folder)
             _write_weights(folder / "model.safetensors", _tensors(config, dtype))
@@ -64,7 +67,7 @@ def phantom_store() -> PhantomStore:
 
 
 def _tensors(config: PreTrainedConfig, dtype: torch.dtype) -> dict[str, torch.Tensor]:
-    """Return the tensors of a checkpoint by name, without bytes; of tied weights only the first, as in published checkpoints."""
+    """Return the tensors of a checkpoint by name, without bytes; tied weights once, as in published checkpoints."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype)
     seen: set[int] = set()

@@ -38,8 +38,8 @@ MODEL_KEYS: Final = (
     "use_safetensors",
     "variant",
 )
-"""Arguments of `from_pretrained` that a recipe may set: those that change the model. Where it goes (`device_map`) and where it comes
-from (`local_files_only`) are settled by the runner. Source: transformers 5.23, `PreTrainedModel.from_pretrained`."""
+"""Arguments of `from_pretrained` that a recipe may set: those that change the model. Where it goes (`device_map`) and where it
+comes from (`local_files_only`) are settled by the runner. Source: transformers 5.23, `PreTrainedModel.from_pretrained`."""
 PADDINGS: Final = ("longest", "max_length")
 """Values of the argument `padding` of a tokenizer that make a batch."""
 
@@ -96,17 +96,15 @@ class Recipe:
         return self.tables.get("training", {})
 
     def with_overrides(self, **overrides: Mapping[str, Any] | None) -> Recipe:
-        """Return the recipe with each named table laid over its own, key by key and table by table, or dropped if None.
+        """Return the recipe with each named table laid over its own; None drops a table, or a key of one.
 
             recipe.with_overrides(training={"gradient_checkpointing": False}, quantization=None)
 
         Raises:
             RecipeError: if there is no such table, or what comes out is not a recipe.
         """
-        tables = {name: table for name, table in _merged(self.tables, overrides).items() if table is not None}
-        with checking(tables, self.source, RecipeError) as root:
-            recipe = _recipe(root, self.folder)
-        return recipe
+        with checking(_merged(self.tables, overrides), self.source, RecipeError) as root:
+            return _recipe(root, self.folder)
 
 
 def load_recipe(path: Path) -> Recipe:
@@ -116,26 +114,31 @@ def load_recipe(path: Path) -> Recipe:
         RecipeError: if the file cannot be read, with every fault of tables, model keys and data in one message.
     """
     with reading(path, RecipeError) as root:
-        recipe = _recipe(root, path.parent)
-    return recipe
+        return _recipe(root, path.parent)
 
 
 def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with the keys of `over` laid over it; where both hold a table, the tables are merged."""
+    """Return `base` with the keys of `over` laid over it, and so for tables inside; None takes a key away."""
     merged = dict(base)
     for key, value in over.items():
         below = merged.get(key)
-        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
-    return merged
+        merged[key] = _merged(below if isinstance(below, dict) else {}, value) if isinstance(value, dict) else value
+    return {key: value for key, value in merged.items() if value is not None}
 
 
 def _recipe(root: Table, folder: Path) -> Recipe:
     """Return the recipe in `root`; its faults are noted there."""
     root.refuse_unknown(TABLES)
-    _check_model(root.table("model"))
-    tables = {name: root.table(name, required=False).mapping for name in TABLES if name in root.mapping}
-    _check_trainable(root)
-    return Recipe(source=root.source, folder=folder, tables=tables, data=_data(root.table("data"), folder))
+    tables = {name: root.table(name) for name in TABLES if name in root.mapping or name in ("model", "data")}
+    _check_model(tables["model"])
+    if "quantization" in tables and "peft" not in tables:
+        root.fault("peft", "missing, expected a table, as quantised weights cannot be trained; or drop [quantization]")
+    return Recipe(
+        source=root.source,
+        folder=folder,
+        tables={name: table.mapping for name, table in tables.items()},
+        data=_data(tables["data"], folder),
+    )
 
 
 def _check_model(model: Table) -> None:
@@ -143,12 +146,6 @@ def _check_model(model: Table) -> None:
     model.refuse_unknown(MODEL_KEYS)
     model.string("pretrained_model_name_or_path")
     model.table("config", required=False)
-
-
-def _check_trainable(root: Table) -> None:
-    """Note that quantised weights alone cannot be trained."""
-    if "quantization" in root.mapping and "peft" not in root.mapping:
-        root.fault("peft", "missing, expected a table, as quantised weights cannot be trained; add [peft] or drop [quantization]")
 
 
 def _data(data: Table, folder: Path) -> DataTable:

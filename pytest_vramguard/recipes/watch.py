@@ -16,5 +16,5 @@ class Watch(Protocol):
         ...
 
     def step(self, tokens: int | None) -> AbstractContextManager[None]:
-        """Return a context that is open for one optimizer step, which trains on `tokens` tokens, padding included, where known."""
+        """Return a context that is open for one optimizer step on `tokens` tokens, padding included; None if not known."""
         ...

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from pytest_vramguard.devices.emulated import libraries
+from pytest_vramguard.devices.emulated.known.reads import ReadLog, places_text
 from pytest_vramguard.devices.stack import find_torch, installed_versions
 from pytest_vramguard.errors import DeviceUnavailable
 from pytest_vramguard.report import DeviceFacts
@@ -30,6 +31,7 @@ class EmulatedDevice:
     def __init__(self) -> None:
         """Start without a card; `enter` places the first."""
         self._card: Card | None = None
+        self._reads: ReadLog | None = None
 
     def enter(self, card: Card) -> None:
         """Load the emulated libraries with `card`."""
@@ -53,16 +55,26 @@ class EmulatedDevice:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Run as on a card."""
-        yield
+        """Run with the values that shape the computation kept real."""
+        from pytest_vramguard.devices.emulated.known.mode import KnownValues  # noqa: PLC0415 - torch, which only a case needs
+
+        values = KnownValues()
+        self._reads = values.log
+        with values:
+            yield
 
     def gaps(self) -> tuple[str, ...]:
-        """Return the functions that were called and are not emulated."""
-        return tuple(f"emulation does not cover {name}" for name in libraries.refused())
+        """Return the functions that were called and are not emulated, and the shapes that only a real card could know."""
+        refused = tuple(f"emulation does not cover {name}" for name in libraries.refused())
+        if self._reads is None or not self._reads.shapes:
+            return refused
+        return (*refused, f"data-dependent: {places_text(self._reads.shapes)}; an emulated card computes no values; use a real one")
 
     def notes(self) -> tuple[str, ...]:
-        """Return nothing: every doubt so far is a gap."""
-        return ()
+        """Return where values were read that nobody computed."""
+        if self._reads is None or not self._reads.reads:
+            return ()
+        return (f"values that are not computed here were read as 0: {places_text(self._reads.reads)}",)
 
     def facts(self) -> DeviceFacts:
         """Describe the card in place."""

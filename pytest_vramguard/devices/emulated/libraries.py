@@ -23,6 +23,8 @@ RUNTIME_VERSION: Final = 13000
 """What `cudaRuntimeGetVersion` answers: CUDA 13.0, the first release with this SONAME."""
 DRIVER_NAME: Final = "580.65.06"
 """What NVML answers. Source: CUDA 13.0 release notes, first driver of that release."""
+REAL_COPY_BYTES: Final = 1 << 20
+"""Largest copy that is done for real; `VG_REAL_BYTES` in `core.h`."""
 UUID_PREFIX: Final = "7672616d-6772"
 """How the UUID of every emulated card begins; see `vg_uuid` in `card.c`."""
 
@@ -97,6 +99,7 @@ def core() -> ctypes.CDLL:
     library.vg_place.restype = ctypes.c_char_p
     library.vg_counted.restype = ctypes.c_uint64
     library.vg_usage_of.restype = Usage
+    library.vg_copy.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
     return library
 
 

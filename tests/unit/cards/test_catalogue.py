@@ -503,7 +503,7 @@ def test_the_data_file_is_read_only_when_asked_for() -> None:
         "cards.load_catalogue(); print(at_import, [name.rpartition('/')[2] for name in opened if name.endswith('.toml')])"
     )
 
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout  # noqa: S603 (own code)
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
 
     assert "[] ['cards.toml']\n" == printed
 

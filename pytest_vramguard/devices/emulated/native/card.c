@@ -2,12 +2,15 @@
 #include "core.h"
 
 #include <cuda.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define CARD_VARIABLE "VRAMGUARD_CARD"
+/* The ledger reserves 20 times this much of the 128 TiB of addresses that a process has. */
+#define MAX_TOTAL_BYTES ((uint64_t)4 << 40)
 
 typedef enum { TEXT, WHOLE, WIDE } field_kind;
 
@@ -65,8 +68,9 @@ static bool store(const field *target, vg_card *into, const char *value)
         return strlen(value) < target->capacity && *value != '\0';
     }
     char *end;
+    errno = 0;
     unsigned long long number = strtoull(value, &end, 10);
-    if (*value < '0' || *value > '9' || *end != '\0' || (target->kind == WHOLE && number > INT_MAX))
+    if (*value < '0' || *value > '9' || *end != '\0' || errno == ERANGE || (target->kind == WHOLE && number > INT_MAX))
         return false;
     if (target->kind == WHOLE)
         *(int *)place = (int)number;
@@ -91,11 +95,13 @@ static const char *parse(const char *text, vg_card *into)
         const field *target = field_of(at, key_length);
         if (at[key_length] != '=' || target == NULL)
             return complaint("unknown key", at, key_length);
+        if (seen[target - fields])
+            return complaint("repeated key", at, key_length);
         const char *start = at + key_length + 1;
         size_t length = strcspn(start, ";");
-        if (length >= sizeof value || start[length] != ';')
+        if (start[length] != ';')
             return complaint("unended value of", at, key_length);
-        snprintf(value, sizeof value, "%.*s", (int)length, start);
+        snprintf(value, sizeof value, "%.*s", (int)(length < sizeof value ? length : 0), start);
         if (!store(target, into, value))
             return complaint("bad value of", at, key_length);
         seen[target - fields] = true;
@@ -115,6 +121,8 @@ const char *vg_place(const char *text)
         return fault;
     if (parsed.count > VG_MAX_CARDS)
         return complaint("more than 64 cards asked for by", "count", 5);
+    if (parsed.total_bytes > MAX_TOTAL_BYTES)
+        return complaint("more than 4 TiB asked for by", "total_bytes", 11);
     if (parsed.context_bytes > parsed.total_bytes)
         return complaint("larger than the card:", "context_bytes", 13);
     for (int device = 0; device < card.count; device++)
@@ -148,7 +156,7 @@ const vg_card *vg_the_card(void)
 
 int vg_current_device(void)
 {
-    return current_device;
+    return current_device < card.count ? current_device : 0; /* fewer cards may have been placed since it was set */
 }
 
 bool vg_set_current_device(int device)
@@ -252,4 +260,31 @@ bool vg_attribute(int attribute, int device, int *value)
     case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID: *value = device + 1; return true;
     default: return common_attribute(attribute, value);
     }
+}
+
+bool vg_launch(const unsigned grid[3], const unsigned block[3])
+{
+    for (int axis = 0; axis < 3; axis++) {
+        int most_blocks = 0, most_threads = 0;
+        common_attribute(CU_DEVICE_ATTRIBUTE_MAX_GRID_DIM_X + axis, &most_blocks);
+        common_attribute(CU_DEVICE_ATTRIBUTE_MAX_BLOCK_DIM_X + axis, &most_threads);
+        if (grid[axis] < 1 || grid[axis] > (unsigned)most_blocks || block[axis] < 1 || block[axis] > (unsigned)most_threads)
+            return false;
+    }
+    if (block[0] * block[1] * block[2] > 1024)
+        return false;
+    vg_count(VG_LAUNCHES, 1);
+    return true;
+}
+
+int vg_resident_blocks(int block_threads, size_t shared_bytes)
+{
+    if (block_threads < 1)
+        return -1;
+    if (block_threads > 1024)
+        return 0;
+    int most = card.max_threads_per_sm / ((block_threads + 31) / 32 * 32);
+    if (shared_bytes > 0 && (size_t)card.shared_memory_per_sm_bytes / shared_bytes < (size_t)most)
+        most = (int)((size_t)card.shared_memory_per_sm_bytes / shared_bytes);
+    return most < card.max_blocks_per_sm ? most : card.max_blocks_per_sm;
 }

@@ -9,7 +9,8 @@
  *   - Managed memory never makes an allocation fail: it fills what is free and is evicted first.
  *   - Device addresses lie in a reserved arena and are given out lowest first, so that two equal runs see equal orders.
  *   - Time is counted in launches. No clock of the host is read.
- * All functions are thread-safe.
+ *   - A forked child has a copy of the books; what it does to them its parent does not see.
+ * All functions are thread-safe, but for vg_place: no other thread may be inside the libraries then.
  */
 #ifndef VRAMGUARD_CORE_H
 #define VRAMGUARD_CORE_H
@@ -48,7 +49,7 @@ typedef struct {
 } vg_card;
 
 /* Places the card that `text` describes: `key=value` pairs, each ended by ';'. Every key above must be given once.
- * Returns NULL, or a message that names the faulty key. Refused while device memory is allocated. */
+ * Returns NULL, or a message that names the faulty key; then nothing has changed. Refused while device memory is allocated. */
 VG_API const char *vg_place(const char *text);
 VG_API int vg_card_count(void);
 VG_API const vg_card *vg_the_card(void);
@@ -57,12 +58,15 @@ VG_API bool vg_attribute(int attribute, int device, int *value);
 VG_API void vg_uuid(int device, unsigned char bytes[16]);
 VG_API int vg_current_device(void);
 VG_API bool vg_set_current_device(int device);
+/* Counts the launch of a kernel. False, and nothing counted, if no card runs such a grid of blocks (x, y, z). */
+VG_API bool vg_launch(const unsigned grid[3], const unsigned block[3]);
+/* Blocks of so many threads and so much shared memory that one multiprocessor holds at a time; -1 for a block without threads. */
+VG_API int vg_resident_blocks(int block_threads, size_t shared_bytes);
 
 /* ---- ledger.c: memory -------------------------------------------------------------------------------------------------- */
 
 typedef enum { VG_DEVICE = 1, VG_MANAGED, VG_PINNED, VG_REGISTERED } vg_kind;
 typedef enum { VG_OK = 0, VG_OUT_OF_MEMORY, VG_BAD_ADDRESS, VG_HOST_EXHAUSTED } vg_status;
-typedef enum { VG_HOST_TO_HOST, VG_HOST_TO_DEVICE, VG_DEVICE_TO_HOST, VG_DEVICE_TO_DEVICE } vg_direction;
 
 typedef struct {
     uintptr_t base;
@@ -86,8 +90,11 @@ VG_API vg_status vg_unregister_host(void *address);
 VG_API bool vg_find(const void *address, vg_region *found);
 VG_API vg_usage vg_usage_of(int device);
 VG_API void vg_reset_peak(void);
-/* Copies between any two places, working out the direction; device bytes never written read as zero. */
+/* Copies between any two places, working out the direction; device bytes never written read as zero. An address of no region is
+ * taken for host memory, unless it lies where only device memory can be. Bad addresses and ranges change nothing. */
 VG_API vg_status vg_copy(void *to, const void *from, size_t size_bytes);
+/* Copies `rows` rows of `row_bytes`, which begin `to_pitch` and `from_pitch` bytes apart; large or not is decided by the sum. */
+VG_API vg_status vg_copy_rows(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t row_bytes, size_t rows);
 VG_API vg_status vg_fill(void *to, const void *pattern, size_t pattern_bytes, size_t size_bytes);
 
 /* ---- journal.c: what was called ---------------------------------------------------------------------------------------- */
@@ -127,8 +134,8 @@ VG_API unsigned vg_stream_flags(const void *stream);
 VG_API vg_event *vg_event_create(unsigned flags);
 VG_API bool vg_event_destroy(vg_event *event);
 VG_API bool vg_event_record(vg_event *event);
-/* False if either event is unknown or was never recorded. */
-VG_API bool vg_event_elapsed_ns(const vg_event *start, const vg_event *end, uint64_t *elapsed_ns);
+/* False if either event is unknown or was never recorded. Negative if `end` was recorded first. */
+VG_API bool vg_event_elapsed_ns(const vg_event *start, const vg_event *end, int64_t *elapsed_ns);
 VG_API bool vg_event_known(const vg_event *event);
 
 #endif

@@ -14,13 +14,14 @@ static CUresult status(vg_status outcome)
 {
     switch (outcome) {
     case VG_OK: return CUDA_SUCCESS;
-    case VG_OUT_OF_MEMORY:
-    case VG_HOST_EXHAUSTED: return CUDA_ERROR_OUT_OF_MEMORY;
+    case VG_OUT_OF_MEMORY: return CUDA_ERROR_OUT_OF_MEMORY;
+    case VG_HOST_EXHAUSTED: return (CUresult)vg_refuse("more memory than this host can give", CUDA_ERROR_OUT_OF_MEMORY);
     case VG_BAD_ADDRESS: return CUDA_ERROR_INVALID_VALUE;
     }
     return CUDA_ERROR_UNKNOWN;
 }
 
+static CUresult any_device(void) { return vg_card_count() > 0 ? CUDA_SUCCESS : CUDA_ERROR_NO_DEVICE; }
 static bool device_known(CUdevice device) { return device >= 0 && device < vg_card_count(); }
 
 /* ---- initialisation and errors ---------------------------------------------------------------------------------------------- */
@@ -28,7 +29,7 @@ static bool device_known(CUdevice device) { return device >= 0 && device < vg_ca
 CUresult cuInit(unsigned flags)
 {
     (void)flags;
-    return vg_card_count() > 0 ? CUDA_SUCCESS : CUDA_ERROR_NO_DEVICE;
+    return any_device();
 }
 
 CUresult cuDriverGetVersion(int *version)
@@ -168,7 +169,7 @@ CUresult cuCtxSetCurrent(CUcontext context)
 CUresult cuCtxGetDevice(CUdevice *device)
 {
     *device = vg_current_device();
-    return CUDA_SUCCESS;
+    return any_device();
 }
 
 CUresult cuCtxSynchronize(void)
@@ -184,11 +185,13 @@ CUresult cuMemGetInfo_v2(size_t *free_bytes, size_t *total_bytes)
     vg_usage usage = vg_usage_of(vg_current_device());
     *total_bytes = usage.total_bytes;
     *free_bytes = usage.total_bytes - usage.used_bytes - usage.managed_bytes;
-    return CUDA_SUCCESS;
+    return any_device();
 }
 
 CUresult cuMemAlloc_v2(CUdeviceptr *address, size_t size_bytes)
 {
+    if (any_device() != CUDA_SUCCESS)
+        return any_device();
     if (size_bytes == 0)
         return CUDA_ERROR_INVALID_VALUE;
     return status(vg_allocate(VG_DEVICE, vg_current_device(), size_bytes, (void **)address));
@@ -220,6 +223,8 @@ CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t count, CUst
 CUresult cuMemsetD32Async(CUdeviceptr to, unsigned value, size_t count, CUstream stream)
 {
     (void)stream;
+    if (count > SIZE_MAX / sizeof value)
+        return CUDA_ERROR_INVALID_VALUE;
     return status(vg_fill((void *)to, &value, sizeof value, count * sizeof value));
 }
 
@@ -328,11 +333,10 @@ CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, u
                         unsigned block_z, unsigned shared_bytes, CUstream stream, void **arguments, void **extra)
 {
     (void)function, (void)shared_bytes, (void)stream, (void)arguments, (void)extra;
-    unsigned long long threads = (unsigned long long)block_x * block_y * block_z;
-    if (grid_x == 0 || grid_y == 0 || grid_z == 0 || threads == 0 || threads > 1024)
-        return CUDA_ERROR_INVALID_VALUE;
-    vg_count(VG_LAUNCHES, 1);
-    return CUDA_SUCCESS;
+    if (any_device() != CUDA_SUCCESS)
+        return any_device();
+    const unsigned grid[] = {grid_x, grid_y, grid_z}, block[] = {block_x, block_y, block_z};
+    return vg_launch(grid, block) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult cuLaunchKernelEx(const CUlaunchConfig *configuration, CUfunction function, void **arguments, void **extra)
@@ -350,13 +354,9 @@ CUresult cuLaunchCooperativeKernel(CUfunction function, unsigned grid_x, unsigne
 
 CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CUfunction function, int block_threads, size_t shared_bytes)
 {
-    (void)function, (void)shared_bytes;
-    const vg_card *card = vg_the_card();
-    if (block_threads < 1)
-        return CUDA_ERROR_INVALID_VALUE;
-    int most = card->max_threads_per_sm / ((block_threads + 31) / 32 * 32);
-    *blocks = most < card->max_blocks_per_sm ? most : card->max_blocks_per_sm;
-    return CUDA_SUCCESS;
+    (void)function;
+    *blocks = vg_resident_blocks(block_threads, shared_bytes);
+    return *blocks >= 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 
 /* ---- streams and events --------------------------------------------------------------------------------------------------- */
@@ -397,7 +397,10 @@ CUresult cuEventCreate(CUevent *event, unsigned flags)
 
 CUresult cuEventDestroy_v2(CUevent event) { return vg_event_destroy((vg_event *)event) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE; }
 
-CUresult cuEventRecord(CUevent event, CUstream stream) { return vg_event_record((vg_event *)event) ? known(stream) : CUDA_ERROR_INVALID_HANDLE; }
+CUresult cuEventRecord(CUevent event, CUstream stream)
+{
+    return vg_stream_known(stream) && vg_event_record((vg_event *)event) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+}
 
 CUresult cuEventSynchronize(CUevent event)
 {

@@ -26,8 +26,8 @@ static cudaError_t status(vg_status outcome)
 {
     switch (outcome) {
     case VG_OK: return cudaSuccess;
-    case VG_OUT_OF_MEMORY:
-    case VG_HOST_EXHAUSTED: return done(cudaErrorMemoryAllocation);
+    case VG_OUT_OF_MEMORY: return done(cudaErrorMemoryAllocation);
+    case VG_HOST_EXHAUSTED: return done((cudaError_t)vg_refuse("more memory than this host can give", cudaErrorMemoryAllocation));
     case VG_BAD_ADDRESS: return done(cudaErrorInvalidValue);
     }
     return done(cudaErrorUnknown);
@@ -43,6 +43,14 @@ static bool device_known(int device)
     return device >= 0 && device < vg_card_count();
 }
 
+/* The error, if any, of a call about a device. */
+static cudaError_t about(int device)
+{
+    if (vg_card_count() == 0)
+        return done(cudaErrorNoDevice);
+    return device_known(device) ? cudaSuccess : done(cudaErrorInvalidDevice);
+}
+
 /* ---- errors and versions -------------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -55,6 +63,7 @@ static const error_words words[] = {
     {cudaSuccess, "cudaSuccess", "no error"},
     {cudaErrorInvalidValue, "cudaErrorInvalidValue", "invalid argument"},
     {cudaErrorMemoryAllocation, "cudaErrorMemoryAllocation", "out of memory"},
+    {cudaErrorInvalidPitchValue, "cudaErrorInvalidPitchValue", "invalid pitch argument"},
     {cudaErrorInvalidDevice, "cudaErrorInvalidDevice", "invalid device ordinal"},
     {cudaErrorNoDevice, "cudaErrorNoDevice", "no CUDA-capable device is detected"},
     {cudaErrorInvalidResourceHandle, "cudaErrorInvalidResourceHandle", "invalid resource handle"},
@@ -107,20 +116,25 @@ cudaError_t cudaGetDeviceCount(int *count)
 cudaError_t cudaGetDevice(int *device)
 {
     *device = vg_current_device();
-    return cudaSuccess;
+    return about(*device);
 }
 
-cudaError_t cudaSetDevice(int device) { return vg_set_current_device(device) ? cudaSuccess : done(cudaErrorInvalidDevice); }
+cudaError_t cudaSetDevice(int device)
+{
+    vg_set_current_device(device);
+    return about(device);
+}
+
 cudaError_t cudaInitDevice(int device, unsigned device_flags, unsigned flags)
 {
     (void)device_flags, (void)flags;
-    return device_known(device) ? cudaSuccess : done(cudaErrorInvalidDevice);
+    return about(device);
 }
 
 cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, int device)
 {
     if (!device_known(device))
-        return done(cudaErrorInvalidDevice);
+        return about(device);
     if (vg_attribute((int)attribute, device, value))
         return cudaSuccess;
     char name[48];
@@ -182,7 +196,7 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *prop, int device)
 {
     memset(prop, 0, sizeof *prop);
     if (!device_known(device))
-        return done(cudaErrorInvalidDevice);
+        return about(device);
     describe(prop, device);
     describe_limits(prop, device);
     return cudaSuccess;
@@ -224,11 +238,16 @@ cudaError_t cudaDeviceSynchronize(void)
 
 /* ---- memory --------------------------------------------------------------------------------------------------------------- */
 
-cudaError_t cudaMalloc(void **address, size_t size_bytes)
+static cudaError_t allocate(vg_kind kind, void **address, size_t size_bytes)
 {
     if (vg_card_count() == 0)
         return done(cudaErrorNoDevice);
-    return status(vg_allocate(VG_DEVICE, vg_current_device(), size_bytes, address));
+    return status(vg_allocate(kind, vg_current_device(), size_bytes, address));
+}
+
+cudaError_t cudaMalloc(void **address, size_t size_bytes)
+{
+    return allocate(VG_DEVICE, address, size_bytes);
 }
 
 cudaError_t cudaFree(void *address) { return status(vg_release(VG_DEVICE, address)); }
@@ -238,13 +257,13 @@ cudaError_t cudaMallocManaged(void **address, size_t size_bytes, unsigned flags)
     (void)flags;
     if (size_bytes == 0)
         return done(cudaErrorInvalidValue);
-    return status(vg_allocate(VG_MANAGED, vg_current_device(), size_bytes, address));
+    return allocate(VG_MANAGED, address, size_bytes);
 }
 
 cudaError_t cudaHostAlloc(void **address, size_t size_bytes, unsigned flags)
 {
     (void)flags;
-    return status(vg_allocate(VG_PINNED, vg_current_device(), size_bytes, address));
+    return allocate(VG_PINNED, address, size_bytes);
 }
 
 cudaError_t cudaMallocHost(void **address, size_t size_bytes) { return cudaHostAlloc(address, size_bytes, 0); }
@@ -253,6 +272,8 @@ cudaError_t cudaFreeHost(void *address) { return status(vg_release(VG_PINNED, ad
 cudaError_t cudaHostRegister(void *address, size_t size_bytes, unsigned flags)
 {
     (void)flags;
+    if (address == NULL || size_bytes == 0 || size_bytes > UINTPTR_MAX - (uintptr_t)address)
+        return done(cudaErrorInvalidValue);
     vg_status outcome = vg_register_host(address, size_bytes);
     return outcome == VG_BAD_ADDRESS ? done(cudaErrorHostMemoryAlreadyRegistered) : status(outcome);
 }
@@ -334,11 +355,8 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_pitch, const void *from, size_
 {
     (void)kind, (void)stream;
     if (width_bytes > to_pitch || width_bytes > from_pitch)
-        return done(cudaErrorInvalidValue);
-    vg_status outcome = VG_OK;
-    for (size_t row = 0; row < height && outcome == VG_OK; row++)
-        outcome = vg_copy((char *)to + row * to_pitch, (const char *)from + row * from_pitch, width_bytes);
-    return status(outcome);
+        return done(cudaErrorInvalidPitchValue);
+    return status(vg_copy_rows(to, to_pitch, from, from_pitch, width_bytes, height));
 }
 
 cudaError_t cudaMemsetAsync(void *to, int value, size_t size_bytes, cudaStream_t stream)
@@ -385,7 +403,7 @@ cudaError_t cudaMemcpyToSymbol(const void *symbol, const void *from, size_t size
 {
     (void)kind;
     variable *found = variable_of(symbol);
-    if (found == NULL || offset + size_bytes > found->size_bytes)
+    if (found == NULL || offset > found->size_bytes || size_bytes > found->size_bytes - offset)
         return done(cudaErrorInvalidSymbol);
     return status(vg_copy((char *)found->bytes + offset, from, size_bytes));
 }
@@ -471,10 +489,10 @@ cudaError_t __cudaPopCallConfiguration(dim3 *grid, dim3 *block, size_t *shared_b
 
 static cudaError_t launched(dim3 grid, dim3 block)
 {
-    if (grid.x == 0 || grid.y == 0 || grid.z == 0 || block.x == 0 || block.x * block.y * block.z > 1024)
-        return done(cudaErrorInvalidConfiguration);
-    vg_count(VG_LAUNCHES, 1);
-    return cudaSuccess;
+    const unsigned blocks[] = {grid.x, grid.y, grid.z}, threads[] = {block.x, block.y, block.z};
+    if (vg_card_count() == 0)
+        return done(cudaErrorNoDevice);
+    return vg_launch(blocks, threads) ? cudaSuccess : done(cudaErrorInvalidConfiguration);
 }
 
 cudaError_t __cudaGetKernel(cudaKernel_t *kernel, const void *function)
@@ -545,14 +563,8 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int *blocks, 
                                                                    size_t shared_bytes, unsigned flags)
 {
     (void)function, (void)flags;
-    const vg_card *card = vg_the_card();
-    if (block_threads < 1)
-        return done(cudaErrorInvalidValue);
-    int most = card->max_threads_per_sm / ((block_threads + 31) / 32 * 32);
-    if (shared_bytes > 0 && (size_t)card->shared_memory_per_sm_bytes / shared_bytes < (size_t)most)
-        most = (int)((size_t)card->shared_memory_per_sm_bytes / shared_bytes);
-    *blocks = most < card->max_blocks_per_sm ? most : card->max_blocks_per_sm;
-    return cudaSuccess;
+    *blocks = vg_resident_blocks(block_threads, shared_bytes);
+    return *blocks >= 0 ? cudaSuccess : done(cudaErrorInvalidValue);
 }
 
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *function, int block_threads, size_t shared_bytes)
@@ -645,7 +657,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event)
 cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned flags)
 {
     (void)flags;
-    return vg_event_record((vg_event *)event) ? known(stream) : done(cudaErrorInvalidResourceHandle);
+    return vg_stream_known(stream) && vg_event_record((vg_event *)event) ? cudaSuccess : done(cudaErrorInvalidResourceHandle);
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) { return cudaEventRecordWithFlags(event, stream, 0); }
@@ -663,7 +675,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event)
 
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEvent_t end)
 {
-    uint64_t elapsed_ns = 0;
+    int64_t elapsed_ns = 0;
     if (!vg_event_elapsed_ns((vg_event *)start, (vg_event *)end, &elapsed_ns))
         return done(cudaErrorInvalidResourceHandle);
     *milliseconds = (float)elapsed_ns * 1e-6f;

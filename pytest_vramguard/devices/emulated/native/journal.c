@@ -16,6 +16,11 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char refused[MAX_REFUSALS][NAME_BYTES];
 static int refused_count;
 
+static void take_lock(void) { pthread_mutex_lock(&lock); }
+static void give_lock(void) { pthread_mutex_unlock(&lock); }
+
+__attribute__((constructor)) static void survive_fork(void) { pthread_atfork(take_lock, give_lock, give_lock); }
+
 void vg_count(vg_counter counter, uint64_t amount)
 {
     atomic_fetch_add_explicit(&counters[counter], amount, memory_order_relaxed);

@@ -12,8 +12,10 @@
 
 /* cudaMalloc takes memory from the driver in blocks of 2 MiB: cudaMemGetInfo moves in these steps. */
 #define GRANULE ((size_t)2 << 20)
-/* Room in the arena for each byte of the card, so that gaps between regions never make an allocation fail. */
-#define ARENA_FACTOR 4
+/* Room in the arena for each byte of the card, so that gaps between regions never make an allocation fail.
+ * Source: Knuth, The Art of Computer Programming, volume 1, exercise 2.5-43: first fit needs at most H(m) / ln 2 times the memory
+ * that is in use, m being the largest request in granules. 19.7 for m = 2^19, that is for a region of 1 TiB. */
+#define ARENA_FACTOR 20
 
 typedef struct {
     vg_region region;
@@ -31,6 +33,12 @@ static entry *entries; /* sorted by base; no two overlap */
 static size_t entry_count, entry_capacity;
 static arena arenas[VG_MAX_CARDS];
 static uint64_t device_bytes[VG_MAX_CARDS], managed_bytes[VG_MAX_CARDS], peak_bytes[VG_MAX_CARDS];
+
+static void take_lock(void) { pthread_mutex_lock(&lock); }
+static void give_lock(void) { pthread_mutex_unlock(&lock); }
+
+/* A fork waits until no thread is half-way through a change of the books. */
+__attribute__((constructor)) static void survive_fork(void) { pthread_atfork(take_lock, give_lock, give_lock); }
 
 static size_t round_up(size_t size_bytes)
 {
@@ -80,6 +88,19 @@ static entry *entry_at(const void *address)
     return (uintptr_t)address - candidate->region.base < candidate->region.size_bytes ? candidate : NULL;
 }
 
+static bool inside(const entry *within, const void *address, size_t size_bytes)
+{
+    size_t offset = (uintptr_t)address - within->region.base;
+    return offset <= within->region.size_bytes && size_bytes <= within->region.size_bytes - offset;
+}
+
+/* Whether any byte of [base, base + size), which must not wrap, is in a region. */
+static bool taken(uintptr_t base, size_t size_bytes)
+{
+    size_t next = above(base);
+    return entry_at((void *)base) != NULL || (next < entry_count && entries[next].region.base - base < size_bytes);
+}
+
 static bool insert(entry added)
 {
     if (entry_count == entry_capacity) {
@@ -119,6 +140,15 @@ static bool reserve_arena(int device)
     return true;
 }
 
+/* Whether any byte of [base, base + size), which must not wrap, can only be device memory. */
+static bool in_arena(uintptr_t base, size_t size_bytes)
+{
+    for (int device = 0; device < VG_MAX_CARDS; device++)
+        if (base < arenas[device].base + arenas[device].size_bytes && arenas[device].base < base + size_bytes)
+            return true;
+    return false;
+}
+
 /* Lowest free address with room for `span_bytes`, or 0. */
 static uintptr_t lowest_gap(const arena *within, size_t span_bytes)
 {
@@ -154,6 +184,8 @@ static vg_status allocate_device(int device, size_t size_bytes, void **address)
 
 static vg_status allocate_host(vg_kind kind, int device, size_t size_bytes, void **address)
 {
+    if (size_bytes > SIZE_MAX - GRANULE)
+        return VG_HOST_EXHAUSTED; /* it cannot be rounded up */
     size_t span = round_up(size_bytes);
     void *base = mmap(NULL, span, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED)
@@ -173,7 +205,9 @@ static vg_status allocate_host(vg_kind kind, int device, size_t size_bytes, void
 /* Gives back the real bytes of device memory and makes it inaccessible again. */
 static void discard(const entry *gone)
 {
-    mmap((void *)gone->region.base, gone->span_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    void *base = (void *)gone->region.base;
+    if (mmap(base, gone->span_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED)
+        madvise(base, gone->span_bytes, MADV_DONTNEED); /* accessible still, but empty for the next region */
 }
 
 /* ---- allocation ----------------------------------------------------------------------------------------------------------- */
@@ -187,11 +221,11 @@ vg_status vg_allocate(vg_kind kind, int device, size_t size_bytes, void **addres
     vg_status status = kind == VG_DEVICE ? allocate_device(device, size_bytes, address)
                                          : allocate_host(kind, device, size_bytes, address);
     pthread_mutex_unlock(&lock);
-    vg_count(VG_DRIVER_ALLOCATIONS, kind == VG_DEVICE);
+    vg_count(VG_DRIVER_ALLOCATIONS, status == VG_OK && kind == VG_DEVICE);
     return status;
 }
 
-static vg_status release(entry *gone)
+static void release(entry *gone)
 {
     switch (gone->region.kind) {
     case VG_DEVICE:
@@ -207,7 +241,6 @@ static vg_status release(entry *gone)
     case VG_REGISTERED: break; /* the caller's own memory */
     }
     erase(gone);
-    return VG_OK;
 }
 
 vg_status vg_release(vg_kind kind, void *address)
@@ -218,18 +251,23 @@ vg_status vg_release(vg_kind kind, void *address)
     entry *found = entry_at(address);
     bool freeable = found != NULL && found->region.base == (uintptr_t)address &&
                     (found->region.kind == kind || (kind == VG_DEVICE && found->region.kind == VG_MANAGED));
-    vg_status status = freeable ? release(found) : VG_BAD_ADDRESS;
+    bool from_device = freeable && found->region.kind == VG_DEVICE;
+    if (freeable)
+        release(found);
     pthread_mutex_unlock(&lock);
-    vg_count(VG_DRIVER_FREES, status == VG_OK && kind == VG_DEVICE);
-    return status;
+    vg_count(VG_DRIVER_FREES, from_device);
+    return freeable ? VG_OK : VG_BAD_ADDRESS;
 }
 
 vg_status vg_register_host(void *address, size_t size_bytes)
 {
+    uintptr_t base = (uintptr_t)address;
+    if (address == NULL || size_bytes == 0 || size_bytes > UINTPTR_MAX - base)
+        return VG_BAD_ADDRESS;
     pthread_mutex_lock(&lock);
     vg_status status = VG_BAD_ADDRESS;
-    if (address != NULL && size_bytes > 0 && entry_at(address) == NULL)
-        status = insert((entry){{(uintptr_t)address, size_bytes, 0, VG_REGISTERED, 0}, size_bytes, NULL}) ? VG_OK : VG_HOST_EXHAUSTED;
+    if (!taken(base, size_bytes) && !in_arena(base, size_bytes))
+        status = insert((entry){{base, size_bytes, 0, VG_REGISTERED, 0}, size_bytes, NULL}) ? VG_OK : VG_HOST_EXHAUSTED;
     pthread_mutex_unlock(&lock);
     return status;
 }
@@ -269,63 +307,76 @@ void vg_reset_peak(void)
 
 /* ---- contents; the lock is held ------------------------------------------------------------------------------------------- */
 
-static entry *device_entry(const void *address)
+/* Finds the region, if any, of bytes to be copied or filled. False if they run out of it, or are of no region and cannot be host
+ * memory either. */
+static bool locate(const void *address, size_t size_bytes, entry **found)
 {
-    entry *hit = entry_at(address);
-    return hit != NULL && hit->region.kind == VG_DEVICE ? hit : NULL;
+    *found = entry_at(address);
+    if (*found != NULL)
+        return inside(*found, address, size_bytes);
+    return address != NULL && !in_arena((uintptr_t)address, 1);
 }
 
-static bool inside(const entry *within, const void *address, size_t size_bytes)
+static bool on_card(const entry *where)
 {
-    return (uintptr_t)address - within->region.base + size_bytes <= within->region.size_bytes;
+    return where != NULL && where->region.kind == VG_DEVICE;
 }
 
-/* Calls `act` for each stretch of [address, address + size) that lies in one granule. */
-typedef void granule_act(entry *within, size_t granule, char *at, size_t size_bytes, size_t offset, void *other);
+/* Acts on the stretch of some device bytes that lies in one granule. False if the host has no memory to give. */
+typedef bool granule_act(entry *within, size_t granule, char *at, size_t size_bytes, size_t offset, void *other);
 
-static void for_each_granule(entry *within, char *address, size_t size_bytes, granule_act *act, void *other)
+static bool for_each_granule(entry *within, const char *address, size_t size_bytes, granule_act *act, void *other)
 {
     for (size_t done = 0; done < size_bytes;) {
-        size_t from_base = (size_t)(address + done - (char *)within->region.base);
+        size_t from_base = (uintptr_t)address + done - within->region.base;
         size_t stretch = GRANULE - from_base % GRANULE;
         if (stretch > size_bytes - done)
             stretch = size_bytes - done;
-        act(within, from_base / GRANULE, address + done, stretch, done, other);
+        if (!act(within, from_base / GRANULE, (char *)within->region.base + from_base, stretch, done, other))
+            return false;
         done += stretch;
     }
+    return true;
 }
 
-static void write_granule(entry *within, size_t granule, char *at, size_t size_bytes, size_t offset, void *from)
+static bool write_granule(entry *within, size_t granule, char *at, size_t size_bytes, size_t offset, void *from)
 {
     if (!within->written[granule]) {
         void *base = (char *)within->region.base + granule * GRANULE;
         if (mprotect(base, GRANULE, PROT_READ | PROT_WRITE) != 0)
-            return; /* the host has no memory to give: the bytes stay zero, as for a large copy */
+            return false;
         within->written[granule] = 1;
     }
     memcpy(at, (const char *)from + offset, size_bytes);
+    return true;
 }
 
-static void read_granule(entry *within, size_t granule, char *at, size_t size_bytes, size_t offset, void *to)
+static bool read_granule(entry *within, size_t granule, char *at, size_t size_bytes, size_t offset, void *to)
 {
     if (within->written[granule])
         memcpy((char *)to + offset, at, size_bytes);
     else
         memset((char *)to + offset, 0, size_bytes);
+    return true;
 }
 
 /* Large data is not kept: what it overwrites reads as zero from now on. */
-static void clear_granule(entry *within, size_t granule, char *at, size_t size_bytes, size_t offset, void *unused)
+static bool clear_granule(entry *within, size_t granule, char *at, size_t size_bytes, size_t offset, void *unused)
 {
     (void)offset;
     (void)unused;
     if (!within->written[granule])
-        return;
-    if (size_bytes == GRANULE) {
+        return true;
+    if (size_bytes == GRANULE)
         madvise(at, size_bytes, MADV_DONTNEED);
-        return;
-    }
-    memset(at, 0, size_bytes);
+    else
+        memset(at, 0, size_bytes);
+    return true;
+}
+
+static bool clear(entry *target, const char *to, size_t size_bytes)
+{
+    return for_each_granule(target, to, size_bytes, clear_granule, NULL);
 }
 
 /* Zeroes host memory without touching pages that are zero already, so that a fresh buffer stays uncommitted. */
@@ -339,60 +390,50 @@ static void zero_host(char *to, size_t size_bytes)
     }
 }
 
-static void copy_on_device(entry *target, void *to, entry *source, const void *from, size_t size_bytes)
+static bool blank(const entry *source, const char *from, size_t size_bytes)
 {
-    bool source_blank = true;
-    for (size_t granule = ((uintptr_t)from - source->region.base) / GRANULE;
-         granule <= ((uintptr_t)from - source->region.base + size_bytes - 1) / GRANULE; granule++)
-        source_blank = source_blank && !source->written[granule];
-    if (source_blank || size_bytes > VG_REAL_BYTES) {
-        for_each_granule(target, to, size_bytes, clear_granule, NULL);
-        return;
-    }
-    char *bytes = malloc(size_bytes);
-    if (bytes == NULL)
-        return;
-    for_each_granule(source, (char *)from, size_bytes, read_granule, bytes);
-    for_each_granule(target, to, size_bytes, write_granule, bytes);
-    free(bytes);
+    size_t offset = (uintptr_t)from - source->region.base;
+    for (size_t granule = offset / GRANULE; granule <= (offset + size_bytes - 1) / GRANULE; granule++)
+        if (source->written[granule])
+            return false;
+    return true;
 }
 
-static vg_status copy(void *to, const void *from, size_t size_bytes, vg_direction *direction)
+static bool copy_on_card(entry *target, const char *to, entry *source, const char *from, size_t size_bytes)
 {
-    entry *target = device_entry(to), *source = device_entry(from);
-    *direction = target ? (source ? VG_DEVICE_TO_DEVICE : VG_HOST_TO_DEVICE) : (source ? VG_DEVICE_TO_HOST : VG_HOST_TO_HOST);
-    if ((target && !inside(target, to, size_bytes)) || (source && !inside(source, from, size_bytes)))
-        return VG_BAD_ADDRESS;
-    if (target && source)
-        copy_on_device(target, to, source, from, size_bytes);
-    else if (target && size_bytes > VG_REAL_BYTES)
-        for_each_granule(target, to, size_bytes, clear_granule, NULL);
-    else if (target)
-        for_each_granule(target, to, size_bytes, write_granule, (void *)from);
-    else if (source && size_bytes > VG_REAL_BYTES)
+    if (blank(source, from, size_bytes))
+        return clear(target, to, size_bytes);
+    char *bytes = malloc(size_bytes); /* the two may overlap */
+    if (bytes == NULL)
+        return false;
+    for_each_granule(source, from, size_bytes, read_granule, bytes);
+    bool written = for_each_granule(target, to, size_bytes, write_granule, bytes);
+    free(bytes);
+    return written;
+}
+
+/* Copies one row; `kept` says whether device bytes are worth keeping. False if the host has no memory to give. */
+static bool copy_row(entry *target, char *to, entry *source, const char *from, size_t size_bytes, bool kept)
+{
+    if (on_card(target) && !kept)
+        return clear(target, to, size_bytes);
+    if (on_card(target) && on_card(source))
+        return copy_on_card(target, to, source, from, size_bytes);
+    if (on_card(target))
+        return for_each_granule(target, to, size_bytes, write_granule, (void *)from);
+    if (on_card(source) && !kept)
         zero_host(to, size_bytes);
-    else if (source)
-        for_each_granule(source, (char *)from, size_bytes, read_granule, to);
+    else if (on_card(source))
+        for_each_granule(source, from, size_bytes, read_granule, to);
     else
         memmove(to, from, size_bytes);
-    return VG_OK;
+    return true;
 }
 
-/* ---- contents ------------------------------------------------------------------------------------------------------------- */
-
-vg_status vg_copy(void *to, const void *from, size_t size_bytes)
+/* Bytes from the start of the first row to the end of the last; false if rows overlap, or no process has so many. */
+static bool extent_of(size_t pitch, size_t row_bytes, size_t rows, size_t *extent_bytes)
 {
-    if (size_bytes == 0)
-        return VG_OK;
-    vg_direction direction;
-    pthread_mutex_lock(&lock);
-    vg_status status = copy(to, from, size_bytes, &direction);
-    pthread_mutex_unlock(&lock);
-    if (status == VG_OK && direction == VG_HOST_TO_DEVICE)
-        vg_count(VG_BYTES_TO_DEVICE, size_bytes);
-    if (status == VG_OK && direction == VG_DEVICE_TO_HOST)
-        vg_count(VG_BYTES_TO_HOST, size_bytes);
-    return status;
+    return row_bytes <= pitch && !__builtin_mul_overflow(pitch, rows - 1, extent_bytes) && !__builtin_add_overflow(*extent_bytes, row_bytes, extent_bytes);
 }
 
 static void repeat(char *to, const char *pattern, size_t pattern_bytes, size_t size_bytes)
@@ -405,34 +446,57 @@ static void repeat(char *to, const char *pattern, size_t pattern_bytes, size_t s
         to[at] = pattern[at % pattern_bytes];
 }
 
-static vg_status fill_device(entry *target, void *to, const char *pattern, size_t pattern_bytes, size_t size_bytes)
+static bool fill_on_card(entry *target, const char *to, const char *pattern, size_t pattern_bytes, size_t size_bytes)
 {
-    if (!inside(target, to, size_bytes))
-        return VG_BAD_ADDRESS;
-    char *bytes = size_bytes <= VG_REAL_BYTES ? malloc(size_bytes) : NULL;
-    if (bytes == NULL) {
-        for_each_granule(target, to, size_bytes, clear_granule, NULL);
-        return VG_OK;
-    }
+    if (size_bytes > VG_REAL_BYTES)
+        return clear(target, to, size_bytes);
+    char *bytes = malloc(size_bytes);
+    if (bytes == NULL)
+        return false;
     repeat(bytes, pattern, pattern_bytes, size_bytes);
-    for_each_granule(target, to, size_bytes, write_granule, bytes);
+    bool written = for_each_granule(target, to, size_bytes, write_granule, bytes);
     free(bytes);
-    return VG_OK;
+    return written;
+}
+
+/* ---- contents ------------------------------------------------------------------------------------------------------------- */
+
+vg_status vg_copy(void *to, const void *from, size_t size_bytes)
+{
+    return vg_copy_rows(to, size_bytes, from, size_bytes, size_bytes, 1);
+}
+
+vg_status vg_copy_rows(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t row_bytes, size_t rows)
+{
+    size_t to_extent, from_extent;
+    if (row_bytes == 0 || rows == 0)
+        return VG_OK;
+    if (!extent_of(to_pitch, row_bytes, rows, &to_extent) || !extent_of(from_pitch, row_bytes, rows, &from_extent))
+        return VG_BAD_ADDRESS;
+    size_t size_bytes = row_bytes * rows; /* at most an extent */
+    entry *target, *source;
+    pthread_mutex_lock(&lock);
+    bool good = locate(to, to_extent, &target) && locate(from, from_extent, &source), copied = good;
+    bool to_card = good && on_card(target) && !on_card(source), to_host = good && on_card(source) && !on_card(target);
+    for (size_t row = 0; row < rows && copied; row++)
+        copied = copy_row(target, (char *)to + row * to_pitch, source, (const char *)from + row * from_pitch, row_bytes, size_bytes <= VG_REAL_BYTES);
+    pthread_mutex_unlock(&lock);
+    vg_count(VG_BYTES_TO_DEVICE, to_card && copied ? size_bytes : 0);
+    vg_count(VG_BYTES_TO_HOST, to_host && copied ? size_bytes : 0);
+    return !good ? VG_BAD_ADDRESS : copied ? VG_OK : VG_HOST_EXHAUSTED;
 }
 
 vg_status vg_fill(void *to, const void *pattern, size_t pattern_bytes, size_t size_bytes)
 {
     if (size_bytes == 0)
         return VG_OK;
+    entry *target;
     pthread_mutex_lock(&lock);
-    entry *target = device_entry(to);
-    vg_status status = VG_BAD_ADDRESS;
-    if (target != NULL)
-        status = fill_device(target, to, pattern, pattern_bytes, size_bytes);
-    else if (entry_at(to) != NULL) {
+    bool good = locate(to, size_bytes, &target) && target != NULL, filled = good;
+    if (good && on_card(target))
+        filled = fill_on_card(target, to, pattern, pattern_bytes, size_bytes);
+    else if (good)
         repeat(to, pattern, pattern_bytes, size_bytes);
-        status = VG_OK;
-    }
     pthread_mutex_unlock(&lock);
-    return status;
+    return !good ? VG_BAD_ADDRESS : filled ? VG_OK : VG_HOST_EXHAUSTED;
 }

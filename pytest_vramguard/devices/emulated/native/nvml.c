@@ -19,8 +19,8 @@ typedef int result; /* nvmlReturn_t */
 
 typedef void *device; /* nvmlDevice_t: index + 1 */
 
-static int index_of(device own) { return (int)(uintptr_t)own - 1; }
-static bool known(device own) { return own != NULL && index_of(own) < vg_card_count(); }
+static int index_of(device own) { return (int)((uintptr_t)own - 1); }
+static bool known(device own) { return (uintptr_t)own - 1 < (uintptr_t)vg_card_count(); } /* NULL wraps around */
 
 static result text(char *target, unsigned capacity, const char *value)
 {
@@ -71,8 +71,8 @@ result nvmlDeviceGetCount_v2(unsigned *count)
 
 result nvmlDeviceGetHandleByIndex_v2(unsigned index, device *found)
 {
-    *found = (device)(uintptr_t)(index + 1);
-    return (int)index < vg_card_count() ? SUCCESS : INVALID_ARGUMENT;
+    *found = (device)((uintptr_t)index + 1);
+    return known(*found) ? SUCCESS : INVALID_ARGUMENT;
 }
 
 static void uuid_text(int index, char *target, size_t capacity)
@@ -99,7 +99,7 @@ result nvmlDeviceGetHandleByUUID(const char *uuid, device *found)
 result nvmlDeviceGetHandleByPciBusId_v2(const char *bus_id, device *found)
 {
     unsigned domain, bus;
-    if (sscanf(bus_id, "%x:%x:", &domain, &bus) != 2 || bus < 1 || (int)bus > vg_card_count())
+    if (sscanf(bus_id, "%x:%x:", &domain, &bus) != 2 || bus < 1 || bus > (unsigned)vg_card_count())
         return NOT_FOUND;
     return nvmlDeviceGetHandleByIndex_v2(bus - 1, found);
 }
@@ -112,8 +112,10 @@ result nvmlDeviceGetName(device own, char *name, unsigned capacity)
 result nvmlDeviceGetUUID(device own, char *uuid, unsigned capacity)
 {
     char value[64];
+    if (!known(own))
+        return INVALID_ARGUMENT;
     uuid_text(index_of(own), value, sizeof value);
-    return known(own) ? text(uuid, capacity, value) : INVALID_ARGUMENT;
+    return text(uuid, capacity, value);
 }
 
 result nvmlDeviceGetIndex(device own, unsigned *index)
@@ -213,8 +215,7 @@ typedef struct {
 result nvmlDeviceGetComputeRunningProcesses(device own, unsigned *count, process_v1 *list)
 {
     process full;
-    unsigned room = *count;
-    result outcome = nvmlDeviceGetComputeRunningProcesses_v3(own, count, room > 0 ? &full : NULL);
+    result outcome = nvmlDeviceGetComputeRunningProcesses_v3(own, count, list != NULL ? &full : NULL);
     if (outcome == SUCCESS)
         list[0] = (process_v1){full.pid, full.used_bytes};
     return outcome;

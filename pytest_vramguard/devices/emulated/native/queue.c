@@ -32,6 +32,11 @@ static const char tombstone_mark;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static handle_set streams, events;
 
+static void take_lock(void) { pthread_mutex_lock(&lock); }
+static void give_lock(void) { pthread_mutex_unlock(&lock); }
+
+__attribute__((constructor)) static void survive_fork(void) { pthread_atfork(take_lock, give_lock, give_lock); }
+
 static size_t slot_of(const void *handle, size_t capacity)
 {
     return (size_t)(((uintptr_t)handle >> 4) * 0x9E3779B97F4A7C15ull) & (capacity - 1);
@@ -57,17 +62,20 @@ static void put(handle_set *set, const void *handle)
     set->filled++;
 }
 
+/* Moves the live handles to a table that they fill to a quarter at most; tombstones stay behind, so that churn does not grow it. */
 static bool grow(handle_set *set)
 {
-    handle_set larger = {.capacity = set->live * 4 < 64 ? 64 : set->capacity * 2};
-    larger.slots = calloc(larger.capacity, sizeof *larger.slots);
-    if (larger.slots == NULL)
+    handle_set fresh = {.capacity = 64};
+    while (fresh.capacity < set->live * 4)
+        fresh.capacity *= 2;
+    fresh.slots = calloc(fresh.capacity, sizeof *fresh.slots);
+    if (fresh.slots == NULL)
         return false;
     for (size_t i = 0; i < set->capacity; i++)
         if (set->slots[i] != NULL && set->slots[i] != TOMBSTONE)
-            put(&larger, set->slots[i]);
+            put(&fresh, set->slots[i]);
     free(set->slots);
-    *set = larger;
+    *set = fresh;
     return true;
 }
 
@@ -141,14 +149,23 @@ bool vg_stream_known(const void *stream)
     return known;
 }
 
+/* A copy of the stream, for it may be destroyed the moment the lock is given back; all zero for the default streams. */
+static vg_stream look_up(const void *stream)
+{
+    pthread_mutex_lock(&lock);
+    vg_stream found = find(&streams, stream) != NULL ? *(const vg_stream *)stream : (vg_stream){.priority = 0};
+    pthread_mutex_unlock(&lock);
+    return found;
+}
+
 int vg_stream_priority(const void *stream)
 {
-    return is_default_stream(stream) || !vg_stream_known(stream) ? 0 : ((const vg_stream *)stream)->priority;
+    return look_up(stream).priority;
 }
 
 unsigned vg_stream_flags(const void *stream)
 {
-    return is_default_stream(stream) || !vg_stream_known(stream) ? 0 : ((const vg_stream *)stream)->flags;
+    return look_up(stream).flags;
 }
 
 vg_event *vg_event_create(unsigned flags)
@@ -172,17 +189,20 @@ bool vg_event_known(const vg_event *event)
 
 bool vg_event_record(vg_event *event)
 {
-    if (!vg_event_known(event))
-        return false;
-    event->recorded = true;
-    event->at_ns = vg_clock_ns();
-    return true;
+    pthread_mutex_lock(&lock);
+    bool known = find(&events, event) != NULL;
+    if (known)
+        *event = (vg_event){.recorded = true, .at_ns = vg_clock_ns()};
+    pthread_mutex_unlock(&lock);
+    return known;
 }
 
-bool vg_event_elapsed_ns(const vg_event *start, const vg_event *end, uint64_t *elapsed_ns)
+bool vg_event_elapsed_ns(const vg_event *start, const vg_event *end, int64_t *elapsed_ns)
 {
-    if (!vg_event_known(start) || !vg_event_known(end) || !start->recorded || !end->recorded)
-        return false;
-    *elapsed_ns = end->at_ns - start->at_ns;
-    return true;
+    pthread_mutex_lock(&lock);
+    bool timed = find(&events, start) != NULL && find(&events, end) != NULL && start->recorded && end->recorded;
+    if (timed)
+        *elapsed_ns = (int64_t)end->at_ns - (int64_t)start->at_ns;
+    pthread_mutex_unlock(&lock);
+    return timed;
 }

@@ -1,0 +1,53 @@
+# Every verb does its own set-up on first use: a virtual environment in .venv with the training stack (about 6 GB, most of it
+# torch and its CUDA libraries). Needs Linux x86-64, Python 3.10 or later with venv, and gcc. No GPU.
+
+PYTHON ?= python3
+BIN := .venv/bin
+NATIVE := pytest_vramguard/devices/emulated/native
+NATIVE_SOURCES := $(wildcard $(NATIVE)/*.c $(NATIVE)/*.h $(NATIVE)/*.py $(NATIVE)/symbols/*.txt)
+
+export HF_HUB_OFFLINE := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := test
+.PHONY: bench build clean demo format lint sanitize test types venv
+
+venv: .venv/installed
+
+# The install builds the native libraries in the checkout, so a change to their sources installs again.
+.venv/installed: pyproject.toml setup.py $(NATIVE_SOURCES)
+	@echo "installing into .venv; the first time this takes a few minutes"
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[train,dev]'
+	@touch $@
+
+demo: venv
+	$(BIN)/python -m pytest examples --vram-target rtx3060
+
+test: lint types build
+	$(BIN)/python -m pytest -n 2 -m "not gpu"
+
+lint: venv
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/interrogate --quiet pytest_vramguard tests
+
+types: venv
+	$(BIN)/mypy
+
+# What a user installs: the wheel must hold every file that the checkout has, and the libraries.
+build: venv
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(BIN)/python tools/check_wheel.py dist/*.whl
+
+bench: venv
+	$(BIN)/python tools/bench.py
+
+format: venv
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build dist *.egg-info $(NATIVE)/../lib .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,0 +1,221 @@
+"""The dispatch mode that keeps small known values real."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+from pytest_vramguard.devices.emulated.known.plans import Kind, Plan, plan_of
+from pytest_vramguard.devices.emulated.known.reads import ReadLog
+from pytest_vramguard.devices.emulated.known.storages import KnownStorages, is_small, on_host, write_storage, write_values
+
+Arguments = tuple[Any, ...]
+Keywords = dict[str, Any]
+
+CPU = torch.device("cpu")
+
+
+class KnownValues(TorchDispatchMode):
+    """While it is active, small tensors that follow from host values hold their true values on the emulated card.
+
+    Sees every operator below autograd. Most have a large input, which is known to be unknown at the first look; these run as
+    they are. The others run as they are too, so that every allocation is real, and again on the CPU for their values.
+    """
+
+    @classmethod
+    def is_infra_mode(cls) -> bool:
+        """Tell torch.compile that this mode is no reason to leave a frame uncompiled."""
+        return True
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Tell torch not to wrap every call of `__torch_dispatch__` in a guard against being compiled, which costs more than it does."""
+        return False
+
+    def __init__(self) -> None:
+        """Start with nothing known on the card."""
+        super().__init__()
+        self._known = KnownStorages()
+        self.log = ReadLog()
+
+    def __torch_dispatch__(self, func: OpOverload, types: Any, args: Arguments = (), kwargs: Keywords | None = None) -> Any:  # noqa: ANN401
+        """Run one operator."""
+        plan = plan_of(func)
+        kwargs = kwargs or {}
+        match plan.kind:
+            case Kind.VIEW | Kind.BLANK:
+                return func(*args, **kwargs)
+            case Kind.PURE:
+                return self._pure(func, plan, args, kwargs)
+            case Kind.MUTATING:
+                return self._mutating(func, plan, args, kwargs)
+            case Kind.CREATION:
+                return self._with_values(func, args, kwargs)
+            case Kind.OPAQUE:
+                return self._unknown(func, plan, args, kwargs)
+            case Kind.READ:
+                return self._read(func, args, kwargs)
+            case Kind.SHAPED:
+                return self._shaped(func, plan, args, kwargs)
+            case Kind.INDEXED:
+                return self._indexed(func, plan, args, kwargs)
+            case Kind.MASKED_SCATTER_BACKWARD:
+                return self._masked_scatter_backward(*args)
+
+    # ---- ordinary operators ----
+
+    def _all_known(self, tensors: Iterator[Tensor]) -> bool:
+        """Return whether every tensor among them is known: it is on the host, or noted."""
+        return all(not tensor.is_cuda or self._known.holds(tensor) for tensor in tensors)
+
+    def _pure(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:  # noqa: ANN401
+        if not self._all_known(_tensors(args, kwargs)):
+            result = func(*args, **kwargs)
+            if plan.name == "aten::_to_copy" and not result.is_cuda and args[0].is_cuda:
+                self.log.note_read()
+                result.zero_()
+            return result
+        return self._with_values(func, args, kwargs)
+
+    def _with_values(self, func: OpOverload, args: Arguments, kwargs: Keywords) -> Any:  # noqa: ANN401
+        """Run an operator whose inputs are known, and give its results their values if they are small."""
+        result = func(*args, **kwargs)
+        fresh = [tensor for tensor in _tensors((result,)) if tensor.is_cuda]
+        if fresh and all(is_small(tensor) for tensor in fresh):
+            computed = func(*_on_host(args), **_on_host(kwargs))
+            for tensor, values in zip(_tensors((result,)), _tensors((computed,)), strict=True):
+                if tensor.is_cuda:
+                    write_values(tensor, values)
+                    self._known.add(tensor)
+        return result
+
+    def _mutating(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:  # noqa: ANN401
+        targets = list(_written(plan, args, kwargs))
+        if not any(target.is_cuda for target in targets):
+            return self._into_host(func, plan, args, kwargs, targets)
+        inputs = _tensors(args[1:], kwargs) if plan.overwrites and _covers_storage(targets[0]) else _tensors(args, kwargs)
+        if not (all(is_small(target) for target in targets) and self._all_known(inputs)):
+            return self._unknown(func, plan, args, kwargs)
+        on_cpu_args, on_cpu_kwargs = _on_host(args), _on_host(kwargs)
+        func(*on_cpu_args, **on_cpu_kwargs)
+        result = func(*args, **kwargs)
+        for target, values in zip(targets, _written(plan, on_cpu_args, on_cpu_kwargs), strict=True):
+            if target.is_cuda:
+                write_storage(target, values)
+                self._known.add(target)
+        return result
+
+    def _into_host(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords, targets: list[Tensor]) -> Any:  # noqa: ANN401
+        """Run an operator that writes to the host; a copy of unknown values from the card writes zeros there."""
+        result = func(*args, **kwargs)
+        if plan.name == "aten::copy_" and not self._all_known(_tensors(args[1:2])):
+            self.log.note_read()
+            targets[0].zero_()
+        return result
+
+    def _unknown(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:  # noqa: ANN401
+        """Run an operator whose results are not known, and forget what it writes to."""
+        for target in _written(plan, args, kwargs):
+            if target.is_cuda:
+                self._known.forget(target)
+        return func(*args, **kwargs)
+
+    # ---- operators that read values ----
+
+    def _read(self, func: OpOverload, args: Arguments, kwargs: Keywords) -> Any:  # noqa: ANN401
+        if self._all_known(_tensors(args, kwargs)):
+            return func(*_on_host(args), **_on_host(kwargs))
+        self.log.note_read()
+        return func(*(torch.zeros((), dtype=tensor.dtype) for tensor in _tensors(args)))
+
+    def _shaped(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:  # noqa: ANN401
+        """Run an operator whose result's shape depends on values, on the host, and put the result on the card."""
+        tensors = list(_tensors(args, kwargs))
+        if not any(tensor.is_cuda for tensor in tensors):
+            return func(*args, **kwargs)
+        if plan.name == "aten::masked_select" and self._all_known(iter(tensors[1:])):
+            return self._indexed_by(torch.ops.aten.index.Tensor, (*torch.broadcast_tensors(tensors[0], tensors[1])[:1], [args[1]]), {})
+        if not self._all_known(iter(tensors)):
+            self.log.note_shape(plan.name)
+            args, kwargs = tree_map_only(Tensor, torch.zeros_like, (args, kwargs))
+        computed = func(*_on_host(args), **_on_host(kwargs))
+        return tree_map_only(Tensor, self._placed, computed)
+
+    def _placed(self, values: Tensor) -> Tensor:
+        """Return a known tensor on the card with the values of a CPU tensor."""
+        placed = values.to("cuda")
+        if is_small(placed):
+            write_values(placed, values)
+            self._known.add(placed)
+        return placed
+
+    def _indexed(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:  # noqa: ANN401
+        """Index with a mask whose true values are counted for real."""
+        if not any(_is_mask(index) for index in args[1]):
+            return self._pure(func, plan, args, kwargs) if not plan.written else self._mutating(func, plan, args, kwargs)
+        return self._indexed_by(func, args, kwargs)
+
+    def _indexed_by(self, func: OpOverload, args: Arguments, kwargs: Keywords) -> Any:  # noqa: ANN401
+        """Run an indexing operator with the true positions of each mask in its place."""
+        indices: list[Tensor | None] = []
+        for index in args[1]:
+            indices.extend(self._positions(index) if _is_mask(index) else [index])
+        return self.__torch_dispatch__(func, (), (args[0], indices, *args[2:]), kwargs)
+
+    def _positions(self, mask: Tensor) -> list[Tensor]:
+        """Return where a mask is true, an index for each of its dimensions; nowhere, and reported, if that is not known."""
+        if self._all_known(iter((mask,))):
+            values = on_host(mask) if mask.is_cuda else mask
+        else:
+            self.log.note_shape("indexing with a mask")
+            values = torch.zeros(mask.shape, dtype=torch.bool)
+        return [self._placed(position) for position in values.nonzero().unbind(1)]
+
+    def _masked_scatter_backward(self, grad: Tensor, mask: Tensor, sizes: list[int]) -> Tensor:
+        """As torch has it, but with a counted mask. Source: torch, aten/src/ATen/native/TensorAdvancedIndexing.cpp."""
+        selected: Tensor = self.__torch_dispatch__(torch.ops.aten.masked_select.default, (), (grad, mask))
+        missing = torch.Size(sizes).numel() - selected.numel()
+        if missing > 0:
+            selected = torch.cat([selected, torch.zeros(missing, dtype=grad.dtype, device=grad.device)])
+        return selected.view(sizes)
+
+
+def _tensors(*holders: Any) -> Iterator[Tensor]:  # noqa: ANN401
+    """Yield the tensors in positional and keyword arguments, one list deep, as operators take and return them."""
+    for holder in holders:
+        for value in holder.values() if isinstance(holder, dict) else holder:
+            if isinstance(value, Tensor):
+                yield value
+            elif isinstance(value, (list, tuple)):
+                yield from (item for item in value if isinstance(item, Tensor))
+
+
+def _written(plan: Plan, args: Arguments, kwargs: Keywords) -> Iterator[Tensor]:
+    """Yield the tensors that an operator writes to."""
+    for position, name in plan.written:
+        yield from _tensors((args[position] if position < len(args) else kwargs.get(name),))
+
+
+def _on_host(argument: Any) -> Any:  # noqa: ANN401
+    """Return an argument, or a collection of arguments, with each tensor and device of the card replaced by one of the host."""
+    if isinstance(argument, Tensor):
+        return on_host(argument) if argument.is_cuda else argument
+    if isinstance(argument, torch.device):
+        return CPU
+    if isinstance(argument, dict):
+        return {name: _on_host(value) for name, value in argument.items()}
+    return type(argument)(map(_on_host, argument)) if isinstance(argument, (list, tuple)) else argument
+
+
+def _covers_storage(tensor: Tensor) -> bool:
+    return tensor.is_contiguous() and tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
+
+
+def _is_mask(index: object) -> bool:
+    return isinstance(index, Tensor) and index.is_cuda and index.dtype in {torch.bool, torch.uint8}

@@ -1,0 +1,111 @@
+"""What kind of operation an operator of torch is, worked out once from its schema."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+import torch
+from torch._ops import OpOverload
+
+READS: Final = ("aten::_local_scalar_dense", "aten::equal")
+"""Operators that answer with a value of the host."""
+HOST_COPIES: Final = ("aten::_to_copy", "aten::copy_", "aten::_copy_from_and_resize")
+"""Operators that can carry values between host and card."""
+OVERWRITES: Final = ("aten::copy_", "aten::fill_", "aten::zero_")
+"""Operators after which the former values of their target do not matter."""
+SHAPED_BY_VALUES: Final = (
+    "aten::nonzero",
+    "aten::masked_select",
+    "aten::_unique",
+    "aten::_unique2",
+    "aten::unique_dim",
+    "aten::unique_consecutive",
+    "aten::unique_dim_consecutive",
+    "aten::repeat_interleave",
+    "aten::bincount",
+)
+"""Operators whose result has a shape that values decide. Source: torch's tag `dynamic_output_shape`, without `item`."""
+INDEXED: Final = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_", "aten::_unsafe_index", "aten::_unsafe_index_put")
+"""Operators that count the true values of a mask among their indices."""
+
+
+class Kind(Enum):
+    """How the values of an operator's results come about."""
+
+    VIEW = "view"
+    """Same storage, so as known as before."""
+    BLANK = "blank"
+    """Fresh memory or random numbers: never known."""
+    CREATION = "creation"
+    """From its arguments alone, without any tensor."""
+    PURE = "pure"
+    """From its inputs, into fresh storages."""
+    MUTATING = "mutating"
+    """From its inputs, into some of them."""
+    OPAQUE = "opaque"
+    """Somebody else's operator: only what it writes to is known."""
+    READ = "read"
+    SHAPED = "shaped"
+    INDEXED = "indexed"
+    MASKED_SCATTER_BACKWARD = "masked_scatter_backward"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """An operator as far as known values care."""
+
+    name: str
+    kind: Kind
+    written: tuple[tuple[int, str], ...]
+    """Position and name of the arguments that it writes to."""
+    overwrites: bool
+
+
+_plans: dict[int, Plan] = {}
+
+
+def plan_of(operator: OpOverload) -> Plan:
+    """Return what is to be done about `operator`.
+
+    Operators live as long as the process and compare by identity; their own hash is a Python function, and costs more than
+    the look-up.
+    """
+    plan = _plans.get(id(operator))
+    if plan is None:
+        plan = _plans[id(operator)] = _planned(operator)
+    return plan
+
+
+def _planned(operator: OpOverload) -> Plan:
+    schema = operator._schema  # noqa: SLF001 - the only description that there is
+    written = tuple(
+        (position, argument.name)
+        for position, argument in enumerate(schema.arguments)
+        if argument.alias_info is not None and argument.alias_info.is_write
+    )
+    return Plan(name=schema.name, kind=_kind(operator), written=written, overwrites=schema.name in OVERWRITES)
+
+
+def _kind(operator: OpOverload) -> Kind:
+    schema = operator._schema  # noqa: SLF001
+    name = schema.name
+    by_name = {
+        **dict.fromkeys(READS, Kind.READ),
+        **dict.fromkeys(SHAPED_BY_VALUES, Kind.SHAPED),
+        **dict.fromkeys(INDEXED, Kind.INDEXED),
+        "aten::masked_scatter_backward": Kind.MASKED_SCATTER_BACKWARD,
+    }
+    if name in by_name:
+        return by_name[name]
+    if not name.startswith(("aten::", "prims::")):
+        return Kind.OPAQUE
+    if operator.is_view:
+        return Kind.VIEW
+    if "empty" in name or torch.Tag.nondeterministic_seeded in operator.tags:
+        return Kind.OPAQUE if schema.is_mutable else Kind.BLANK
+    if schema.is_mutable:
+        return Kind.MUTATING
+    takes_tensors = any("Tensor" in str(argument.type) for argument in schema.arguments)
+    return Kind.PURE if takes_tensors else Kind.CREATION

@@ -1,0 +1,51 @@
+"""Reads of values that nobody computed, by the place that asked."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+OWN_FOLDER: Final = str(Path(__file__).parent)
+MOST_PLACES: Final = 5
+"""Places that a note names."""
+
+
+@dataclass(kw_only=True, slots=True)
+class ReadLog:
+    """What was read although it is not known."""
+
+    reads: Counter[str] = field(default_factory=Counter)
+    """Times that 0 was given in place of an unknown value, by place."""
+    shapes: Counter[str] = field(default_factory=Counter)
+    """Times that such a value decided a shape, by place."""
+
+    def note_read(self) -> None:
+        """Count a read for the code that asked."""
+        self.reads[_place()] += 1
+
+    def note_shape(self, operator: str) -> None:
+        """Count a shape that an unknown value decided."""
+        self.shapes[f"{operator.removeprefix('aten::')} at {_place()}"] += 1
+
+
+def places_text(places: Counter[str]) -> str:
+    """Return the places and how often each asked, the most frequent first."""
+    named = [f"{place} ({times}x)" if times > 1 else place for place, times in places.most_common(MOST_PLACES)]
+    more = len(places) - len(named)
+    return ", ".join(named) + (f" and {more} more places" if more else "")
+
+
+def _place() -> str:
+    """Return file and line of the innermost frame outside of torch and of this package."""
+    frame = sys._getframe(2)  # noqa: SLF001 - inspect.stack() reads source files
+    while frame.f_back is not None and _is_machinery(frame.f_globals.get("__name__", ""), frame.f_code.co_filename):
+        frame = frame.f_back
+    path = Path(frame.f_code.co_filename)
+    return f"{'/'.join(path.parts[-2:])}:{frame.f_lineno}"
+
+
+def _is_machinery(module: str, filename: str) -> bool:
+    return module == "torch" or module.startswith("torch.") or filename.startswith(OWN_FOLDER)

@@ -1,0 +1,83 @@
+"""Which storages on the card hold real bytes, and those bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from pytest_vramguard.devices.emulated.libraries import REAL_COPY_BYTES, core
+from pytest_vramguard.units import KIB, MIB
+
+WHOLE_NUMBERS_BYTES: Final = 4 * MIB
+"""Largest storage of whole numbers or truth values that is kept known: the labels of 64 sequences of 8192 tokens."""
+REAL_NUMBERS_BYTES: Final = 64 * KIB
+"""Largest storage of floating-point numbers that is kept known: those shape nothing but through comparisons of a few."""
+PRUNE_EVERY: Final = 4096
+"""Storages added between two searches for dead ones."""
+
+
+@dataclass(kw_only=True, slots=True)
+class KnownStorages:
+    """The storages whose bytes on the card are what a real card would hold.
+
+    Knownness belongs to the storage, not to its address: it ends with the storage, and with any write of unknown values. The
+    weak reference keeps the identity of a dead storage from being given to a new one.
+    """
+
+    _alive: dict[int, StorageWeakRef] = field(default_factory=dict)
+    _added: int = 0
+
+    def holds(self, tensor: Tensor) -> bool:
+        """Return whether the values of `tensor` are known."""
+        return tensor.untyped_storage()._cdata in self._alive  # noqa: SLF001 - the identity of a storage
+
+    def add(self, tensor: Tensor) -> None:
+        """Note that the whole storage of `tensor` is known."""
+        storage = tensor.untyped_storage()
+        self._alive[storage._cdata] = StorageWeakRef(storage)  # noqa: SLF001
+        self._added += 1
+        if self._added % PRUNE_EVERY == 0:
+            self._alive = {key: alive for key, alive in self._alive.items() if not alive.expired()}
+
+    def forget(self, tensor: Tensor) -> None:
+        """Note that something unknown was written to the storage of `tensor`."""
+        self._alive.pop(tensor.untyped_storage()._cdata, None)  # noqa: SLF001
+
+
+def is_small(tensor: Tensor) -> bool:
+    """Return whether the storage of `tensor` is small enough to be kept known."""
+    most = REAL_NUMBERS_BYTES if tensor.is_floating_point() or tensor.is_complex() else WHOLE_NUMBERS_BYTES
+    return tensor.untyped_storage().nbytes() <= most
+
+
+def on_host(tensor: Tensor) -> Tensor:
+    """Return a copy on the CPU, of the whole storage and with the same strides, of a tensor on the card."""
+    size_bytes = tensor.untyped_storage().nbytes()
+    storage = torch.UntypedStorage(size_bytes)
+    _copy(storage.data_ptr(), tensor.untyped_storage().data_ptr(), size_bytes)
+    copied = torch.empty(0, dtype=tensor.dtype)
+    return copied.set_(storage, tensor.storage_offset(), tensor.size(), tensor.stride())  # type: ignore[no-any-return, call-overload] # stubs know typed storages alone
+
+
+def write_storage(tensor: Tensor, computed: Tensor) -> None:
+    """Write the whole storage of `computed`, a CPU tensor made by `on_host`, over that of `tensor`."""
+    _copy(tensor.untyped_storage().data_ptr(), computed.untyped_storage().data_ptr(), computed.untyped_storage().nbytes())
+
+
+def write_values(tensor: Tensor, computed: Tensor) -> None:
+    """Write the values of `computed`, a CPU tensor of any strides, to a dense tensor on the card that owns its storage."""
+    laid_out = computed
+    if computed.stride() != tensor.stride() or computed.dtype != tensor.dtype:
+        laid_out = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype)
+        laid_out.copy_(computed)
+    _copy(tensor.data_ptr(), laid_out.data_ptr(), tensor.untyped_storage().nbytes())
+
+
+def _copy(to: int, source: int, size_bytes: int) -> None:
+    """Copy between host and card in pieces that the card keeps for real."""
+    for done in range(0, size_bytes, REAL_COPY_BYTES):
+        core().vg_copy(to + done, source + done, min(REAL_COPY_BYTES, size_bytes - done))

@@ -1,0 +1,37 @@
+"""Fixtures of the tests that run on the emulated libraries themselves."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.contract.native.libraries import Libraries, card_text, load
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def folder() -> Path:
+    """The folder of the libraries under test."""
+    return Path(os.environ["VRAMGUARD_TEST_LIBRARIES"])
+
+
+@pytest.fixture(scope="session")
+def loaded(folder: Path) -> Libraries:
+    """The libraries under test, in this process."""
+    return load(folder)
+
+
+@pytest.fixture
+def cards(loaded: Libraries) -> Iterator[Libraries]:
+    """The libraries with two fresh cards; a test that leaves device memory behind fails."""
+    assert loaded.place(card_text()) is None
+    loaded.core.vg_forget_refusals()
+    loaded.runtime.cudaSetDevice(0)
+    loaded.runtime.cudaGetLastError()
+    yield loaded
+    assert loaded.place(card_text()) is None

@@ -1,0 +1,109 @@
+"""What a run tells its watch, and what it leaves behind: real training of a small model on the CPU."""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from transformers.utils import logging
+
+from pytest_vramguard.errors import RecipeError
+from pytest_vramguard.recipes.runner import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_vramguard.recipes import Recipe
+
+    from .conftest import ListWatch
+
+LOADED = ["load", "load ended"]
+STEP = ["step of 16", "step of 16 ended"]
+
+
+def modules_alive() -> int:
+    """Count the modules of models that somebody holds."""
+    gc.collect()
+    return sum(issubclass(type(thing), torch.nn.Module) for thing in gc.get_objects())
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"peft": None},
+        {"peft": {"use_dora": True}},
+        {"model": {"dtype": "bfloat16"}, "training": {"bf16": True}},
+        {"training": {"gradient_checkpointing": True}},
+        {"model": {"attn_implementation": "eager"}},
+        {"model": {"pretrained_model_name_or_path": "gpt2", "config": None}, "peft": {"target_modules": ["c_attn"]}},
+    ],
+    ids=["lora", "full", "dora", "bf16", "checkpointing", "eager", "catalogue"],
+)
+def test_watch_is_told_of_phase_and_steps(recipe: Recipe, watch: ListWatch, overrides: dict[str, Any]) -> None:
+    """Loading is a phase, and each step is told with the tokens of its batch."""
+    run(recipe.with_overrides(**overrides), steps=2, watch=watch)
+
+    assert LOADED + STEP * 2 == watch.events
+
+
+def test_accumulated_batches_are_one_step(recipe: Recipe, watch: ListWatch) -> None:
+    """A step is an optimizer step, with the tokens of all of its batches."""
+    run(recipe.with_overrides(training={"gradient_accumulation_steps": 3}), steps=1, watch=watch)
+
+    assert [*LOADED, "step of 48", "step of 48 ended"] == watch.events
+
+
+def test_tokens_of_batches_that_differ(recipe: Recipe, watch: ListWatch, tmp_path: Path) -> None:
+    """Where batches are padded to their longest sample, the tokens of a step are not known."""
+    row = '{{"instruction": "{}", "output": "Home."}}\n'
+    (tmp_path / "rows.jsonl").write_text(row.format("Where to?") + row.format("Where to and when?"), encoding="utf-8")
+
+    run(recipe.with_overrides(data={"synthetic_length": None, "path": "rows.jsonl"}), steps=1, watch=watch)
+
+    assert [*LOADED, "step of None", "step of None ended"] == watch.events
+
+
+def test_failing_step(recipe: Recipe, watch: ListWatch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception of the training goes through the step in which it happened, to the caller."""
+
+    def step(_self: object, _closure: object = None) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    with pytest.raises(torch.OutOfMemoryError):
+        run(recipe, steps=2, watch=watch)
+
+    assert [*LOADED, "step of 16", "step of 16 raised OutOfMemoryError"] == watch.events
+
+
+def test_model_without_the_modules_of_the_adapter(recipe: Recipe, watch: ListWatch) -> None:
+    """What PEFT refuses at the model is told with file and table."""
+    with pytest.raises(RecipeError) as caught:
+        run(recipe.with_overrides(peft={"target_modules": ["nope"]}), steps=1, watch=watch)
+
+    expected = "Target modules {'nope'} not found in the base model. Please check the target modules and try again."
+    assert f"{recipe.source}: peft: {expected}" == str(caught.value)
+    assert ["load", "load raised RecipeError"] == watch.events
+
+
+def test_nothing_is_left(recipe: Recipe, watch: ListWatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run leaves no part of a model in memory and no files on disk."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = modules_alive()
+
+    run(recipe, steps=1, watch=watch)
+
+    assert before == modules_alive()
+    assert [] == list(tmp_path.glob("vramguard-run-*"))
+
+
+def test_nothing_is_printed(recipe: Recipe, watch: ListWatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A loss from an emulated card means nothing, so none is shown, nor is a progress bar."""
+    run(recipe, steps=1, watch=watch)
+
+    assert ("", "") == capsys.readouterr()
+    assert logging.is_progress_bar_enabled()
