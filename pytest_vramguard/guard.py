@@ -149,9 +149,10 @@ class Case:
             RecipeError: the recipe is missing or malformed.
         """
         from pytest_vramguard.recipes import load_recipe  # noqa: PLC0415 - a case without a recipe needs none of it
-        from pytest_vramguard.recipes.runner import run  # noqa: PLC0415 - imports the training stack
 
         loaded = load_recipe(self._find(recipe)).with_overrides(**overrides)
+        from pytest_vramguard.recipes.runner import run  # noqa: PLC0415 - imports the training stack, for a sound recipe only
+
         run(loaded, steps=self._settings.warmup + self._settings.steps, watch=self._open_meter)
 
     def abandon(self) -> None:
@@ -213,7 +214,7 @@ class Case:
 
     def _gates(self) -> list[Gate]:
         max_gb, band = self._settings.max_gb, self._settings.band
-        gates: list[Gate] = [FitGate(max_bytes=None if max_gb is None else bytes_of_gib(max_gb))]
+        gates: list[Gate] = [FitGate(max_bytes=None if max_gb is None else max(bytes_of_gib(max_gb), 1))]
         if band is not None:
             gates.append(BandGate(low=band[0], high=band[1]))
         return gates

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -47,7 +48,8 @@ CASE: Final[pytest.StashKey[Case]] = pytest.StashKey()
 RESULT: Final[pytest.StashKey[CaseResult]] = pytest.StashKey()
 USAGE_ERROR: Final = pytest.StashKey[bool]()
 UNJUDGED: Final = pytest.StashKey[bool]()
-KEYS_OF_ONE_RUN: Final[tuple[pytest.StashKey[Any], ...]] = (CASE, RESULT, USAGE_ERROR, UNJUDGED)
+ERROR: Final = pytest.StashKey[BaseException]()
+KEYS_OF_ONE_RUN: Final[tuple[pytest.StashKey[Any], ...]] = (CASE, RESULT, USAGE_ERROR, UNJUDGED, ERROR)
 """What a test that is run again starts without."""
 HOOKS: Final[pytest.StashKey[CaseHooks]] = pytest.StashKey()
 
@@ -130,7 +132,7 @@ class CaseHooks:
         if metafunc.definition.get_closest_marker("vram") is None and "vram" not in metafunc.fixturenames:
             return
         try:
-            targets = self._case_settings(metafunc.definition).targets
+            targets = self.settings_of(metafunc.definition).targets
         except VramguardError:
             return  # raised for every faulty marker at once, when collection ends
         if len(targets) > 1:
@@ -154,7 +156,7 @@ class CaseHooks:
 
     def _fault_of(self, item: pytest.Item) -> str | None:
         try:
-            settings = self._case_settings(item)
+            settings = self.settings_of(item)
             if settings.targets:
                 self._ready_guard(settings).check_targets(settings.targets)
         except VramguardError as fault:
@@ -176,7 +178,7 @@ class CaseHooks:
         self._guard = self._guard or Guard(settings)
         return self._guard
 
-    def _case_settings(self, item: pytest.Item) -> Settings:
+    def settings_of(self, item: pytest.Item) -> Settings:
         """Return what holds for one test, for which the marker nearest to it is the strongest.
 
         Raises:
@@ -192,11 +194,11 @@ class CaseHooks:
         item.stash[UNJUDGED] = True  # until the case is open
         if FAULT in item.stash:
             _fail_usage(item, f"{item.nodeid}: {item.stash[FAULT]}")
-        settings = self._case_settings(item)
+        settings = self.settings_of(item)
         if self._guard is None or not settings.targets:
             _fail_usage(item, f"{item.nodeid}: no target card, expected one; name it: pytest --vram-target rtx3060")
         target = _parameters(item).get(TARGET_PARAMETER, settings.targets[0])
-        _forget_last_error()
+        _let_go(getattr(sys, "last_value", None))
         try:
             item.stash[CASE] = self._guard.open_case(item.nodeid, target, settings, (item.path.parent, item.config.rootpath))
         except VramguardError as fault:
@@ -230,10 +232,13 @@ class CaseHooks:
         """Put the result on the report, in builtins, so that it reaches the process that prints."""
         report = yield
         if call.when == "teardown":
+            _let_go(item.stash.get(ERROR, None))
             for key in KEYS_OF_ONE_RUN:
                 if key in item.stash:
                     del item.stash[key]
         elif UNJUDGED in item.stash:
+            if call.excinfo is not None:
+                item.stash[ERROR] = call.excinfo.value
             if item.stash[UNJUDGED] and hasattr(report, "wasxfail"):
                 # xfail accepts a gate that failed; a gate that could not judge must be seen all the same.
                 del report.wasxfail
@@ -265,11 +270,14 @@ def _ini_values(config: pytest.Config) -> dict[str, object]:
     return {name: int(value) if name in NUMBERS and str(value).isdigit() else value for name, value in said.items() if value}
 
 
-def _forget_last_error() -> None:
-    """Let go of the last failure, which pytest keeps for debuggers until the next test is called: its frames hold tensors."""
-    for name in ("last_exc", "last_type", "last_value", "last_traceback"):
-        if hasattr(sys, name):
-            delattr(sys, name)
+def _let_go(error: BaseException | None) -> None:
+    """Empty the frames of an error and of those that it came from.
+
+    pytest keeps the last error for debuggers, pytest-rerunfailures keeps all of them, and frames hold tensors.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _noted_error(item: pytest.Item) -> BaseException | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from pytest_vramguard.devices.emulated.libraries import UUID_PREFIX
@@ -25,8 +25,7 @@ class CudaDevice:
 
     def __init__(self) -> None:
         """Start without a cap."""
-        self._capped = False
-        self._smaller_than: Card | None = None
+        self._target: Card | None = None
 
     @property
     def timed(self) -> bool:
@@ -53,11 +52,15 @@ class CudaDevice:
         if not torch.cuda.is_available():
             message = "torch: finds no CUDA card, expected one; check nvidia-smi, or use --vram-device emulated"
             raise DeviceUnavailable(message)
-        total_bytes = torch.cuda.mem_get_info(0)[1]
-        self._capped = total_bytes > target.usable_bytes
-        self._smaller_than = target if total_bytes < target.usable_bytes else None
-        share = (target.usable_bytes - target.context_bytes) / total_bytes if self._capped else 1.0
-        torch.cuda.set_per_process_memory_fraction(share, 0)
+        self._target = target
+        # Without a cap the whole card may be used, also after a case that had one.
+        allowed_bytes = target.usable_bytes - target.context_bytes if self._capped else self._properties.total_memory
+        torch.cuda.set_per_process_memory_fraction(allowed_bytes / self._properties.total_memory, 0)
+
+    @property
+    def _capped(self) -> bool:
+        """Whether the card is larger than the target that it stands in for."""
+        return self._target is not None and self._properties.total_memory > self._target.usable_bytes
 
     def context_bytes(self, target: Card) -> int | None:
         """Return the catalogue's figure where a larger card stands in for `target`, whose own context it cannot show."""
@@ -65,16 +68,17 @@ class CudaDevice:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Run while no other process runs a case on this card."""
-        with gpu_lock(self._properties.uuid):
+        """Run while no other process runs a case on this card, and see no more memory than the target has."""
+        from pytest_vramguard.devices.capped_memory import memory_of  # noqa: PLC0415 - torch, which only a case needs
+
+        with gpu_lock(self._properties.uuid), memory_of(self._target) if self._capped and self._target else nullcontext():
             yield
 
     def gaps(self) -> tuple[str, ...]:
         """Return that the card is smaller than the target, if so: an out-of-memory on it would say nothing about the target."""
-        if self._smaller_than is None:
+        target, found = self._target, self._properties
+        if target is None or found.total_memory >= target.usable_bytes:
             return ()
-        target = self._smaller_than
-        found = self._properties
         return (
             f"{found.name} has {exact_text(found.total_memory)}, less than {target.key} with {exact_text(target.usable_bytes)}; "
             "run on a card at least as large, or use --vram-device emulated",

@@ -7,8 +7,10 @@ runs, the allocator sees what it would see, and the disk holds some kilobytes. A
 from __future__ import annotations
 
 import json
+import os
 import struct
 from functools import cache
+from itertools import accumulate, pairwise
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -81,19 +83,31 @@ def _tensors(config: PreTrainedConfig, dtype: torch.dtype) -> dict[str, torch.Te
 
 def _write_weights(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     """Write a safetensors file whose header describes `tensors` and whose data is a hole of the right size."""
-    header, size_bytes = _header(tensors)
-    with path.open("wb") as file:
+    header, starts = _header(tensors)
+    with path.open("w+b") as file:
         file.write(struct.pack("<Q", len(header)) + header)
-        file.truncate(file.tell() + size_bytes)
+        start = file.tell()
+        file.truncate(start + starts[-1])
+        _read_ahead_nothing(file.fileno(), [start + offset for offset in starts])
 
 
-def _header(tensors: dict[str, torch.Tensor]) -> tuple[bytes, int]:
-    """Return the JSON header of a safetensors file, and the size of the data that it describes."""
+def _read_ahead_nothing(descriptor: int, places: list[int]) -> None:
+    """Put the page at each of `places` into the page cache, and no other.
+
+    safetensors 0.8 reads the first byte of each tensor, and the system then reads ahead: where it is set to megabytes, as on
+    many virtual disks, that is 3 seconds and 4 GiB of page cache for a 7B model. A page that is cached sets nothing off.
+    """
+    if hasattr(os, "posix_fadvise"):  # Linux
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+        for place in places:
+            os.pread(descriptor, 1, place)
+
+
+def _header(tensors: dict[str, torch.Tensor]) -> tuple[bytes, list[int]]:
+    """Return the JSON header of a safetensors file, and where in the data each tensor starts, with the end of the data."""
+    starts = list(accumulate((tensor.nbytes for tensor in tensors.values()), initial=0))
     entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    start = 0
-    for name, tensor in tensors.items():
-        end = start + tensor.nbytes
-        entries[name] = {"dtype": _CODES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
-        start = end
+    for (name, tensor), offsets in zip(tensors.items(), pairwise(starts), strict=True):
+        entries[name] = {"dtype": _CODES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": offsets}
     header = json.dumps(entries).encode()
-    return header + b" " * (-len(header) % _ALIGNMENT_BYTES), start
+    return header + b" " * (-len(header) % _ALIGNMENT_BYTES), starts

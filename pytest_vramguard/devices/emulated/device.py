@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from contextlib import contextmanager
@@ -36,6 +37,9 @@ class EmulatedDevice:
     def enter(self, card: Card) -> None:
         """Load the emulated libraries with `card`."""
         _require_emulation()
+        # transformers loads weights in several threads, whose allocations come in an order that is luck: with one, two runs
+        # are equal to the byte.
+        os.environ.setdefault("HF_DEACTIVATE_ASYNC_LOAD", "1")
         libraries.load()
         libraries.place(card)
         self._card = card
@@ -57,10 +61,11 @@ class EmulatedDevice:
     def running(self) -> Iterator[None]:
         """Run with the values that shape the computation kept real."""
         from pytest_vramguard.devices.emulated.known.mode import KnownValues  # noqa: PLC0415 - torch, which only a case needs
+        from pytest_vramguard.devices.emulated.known.triton_writes import triton_writes_seen  # noqa: PLC0415 - the same
 
         values = KnownValues()
         self._reads = values.log
-        with values:
+        with triton_writes_seen(values.known.forget), values:
             yield
 
     def gaps(self) -> tuple[str, ...]:
@@ -68,7 +73,10 @@ class EmulatedDevice:
         refused = tuple(f"emulation does not cover {name}" for name in libraries.refused())
         if self._reads is None or not self._reads.shapes:
             return refused
-        return (*refused, f"data-dependent: {places_text(self._reads.shapes)}; an emulated card computes no values; use a real one")
+        return (
+            *refused,
+            f"data-dependent: {places_text(self._reads.shapes)}; an emulated card computes no values; use a real one",
+        )
 
     def notes(self) -> tuple[str, ...]:
         """Return where values were read that nobody computed."""
@@ -100,7 +108,9 @@ def _require_emulation() -> None:
         message = f"emulated card: this is {system}, expected Linux x86_64; run these tests there, or on a real card with --vram-device cuda"
         raise DeviceUnavailable(message)
     if not libraries.built():
-        message = "emulated card: its libraries are missing; reinstall: pip install --force-reinstall --no-deps pytest-vramguard"
+        message = (
+            "emulated card: its libraries are missing; reinstall: pip install --force-reinstall --no-deps pytest-vramguard"
+        )
         raise DeviceUnavailable(message)
     build = find_torch()
     if build is None:

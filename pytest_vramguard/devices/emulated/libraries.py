@@ -18,7 +18,14 @@ CORE: Final = "libvramguard_core.so"
 CARD_VARIABLE: Final = "VRAMGUARD_CARD"
 """Environment variable that carries the card to child processes; see `card.c`."""
 # The order matters: a library finds those it needs among the ones before it.
-SONAMES: Final = ("libcuda.so.1", "libcudart.so.13", "libcublasLt.so.13", "libcublas.so.13", "libnccl.so.2", "libnvidia-ml.so.1")
+SONAMES: Final = (
+    "libcuda.so.1",
+    "libcudart.so.13",
+    "libcublasLt.so.13",
+    "libcublas.so.13",
+    "libnccl.so.2",
+    "libnvidia-ml.so.1",
+)
 RUNTIME_VERSION: Final = 13000
 """What `cudaRuntimeGetVersion` answers: CUDA 13.0, the first release with this SONAME."""
 DRIVER_NAME: Final = "580.65.06"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from ctypes import byref, c_float, c_int, c_size_t, c_uint, c_ulonglong, c_void_p
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -107,6 +107,8 @@ class Libraries:
     driver: ctypes.CDLL
     monitor: ctypes.CDLL
     """NVML."""
+    handed_out: list[int] = field(default_factory=list)
+    """Addresses of every allocation since `free_everything`."""
 
     def place(self, text: str) -> str | None:
         """Place a card; returns the complaint, if any."""
@@ -149,13 +151,22 @@ class Libraries:
         """Return code and address of `cudaMalloc`, `cudaMallocManaged` or `cudaHostAlloc`; address 0 if there is none."""
         address = c_void_p()
         code: int = getattr(self.runtime, function)(byref(address), c_size_t(size_bytes), c_uint(1))
+        self.handed_out.append(address.value or 0)
         return code, address.value or 0
 
     def allocate_by_driver(self, size_bytes: int) -> tuple[int, int]:
         """Return code and address of `cuMemAlloc`."""
         address = c_void_p()
         code: int = self.driver.cuMemAlloc_v2(byref(address), c_size_t(size_bytes))
+        self.handed_out.append(address.value or 0)
         return code, address.value or 0
+
+    def free_everything(self) -> None:
+        """Free what was handed out and not freed yet."""
+        while self.handed_out:
+            address = self.handed_out.pop()
+            for function in ("cudaFree", "cudaFreeHost"):
+                self.call(function, address)
 
     def call(self, function: str, *arguments: int) -> int:
         """Return the code of a runtime function whose arguments are all addresses, handles or sizes."""

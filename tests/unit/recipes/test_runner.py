@@ -39,9 +39,8 @@ def modules_alive() -> int:
         {"model": {"dtype": "bfloat16"}, "training": {"bf16": True}},
         {"training": {"gradient_checkpointing": True}},
         {"model": {"attn_implementation": "eager"}},
-        {"model": {"pretrained_model_name_or_path": "gpt2", "config": None}, "peft": {"target_modules": ["c_attn"]}},
     ],
-    ids=["lora", "full", "dora", "bf16", "checkpointing", "eager", "catalogue"],
+    ids=["lora", "full", "dora", "bf16", "checkpointing", "eager"],
 )
 def test_watch_is_told_of_phase_and_steps(recipe: Recipe, watch: ListWatch, overrides: dict[str, Any]) -> None:
     """Loading is a phase, and each step is told with the tokens of its batch."""

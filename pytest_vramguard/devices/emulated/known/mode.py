@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,9 +14,11 @@ from torch.utils._pytree import tree_map_only
 from pytest_vramguard.devices.emulated.known.plans import Kind, Plan, plan_of
 from pytest_vramguard.devices.emulated.known.reads import ReadLog
 from pytest_vramguard.devices.emulated.known.storages import KnownStorages, is_small, on_host, write_storage, write_values
+from pytest_vramguard.devices.emulated.libraries import REAL_COPY_BYTES
 
-Arguments = tuple[Any, ...]
-Keywords = dict[str, Any]
+Arguments: TypeAlias = tuple[Any, ...]
+Keywords: TypeAlias = dict[str, Any]
+Handler: TypeAlias = Callable[[OpOverload, Plan, Arguments, Keywords], Any]
 
 CPU = torch.device("cpu")
 
@@ -35,67 +37,76 @@ class KnownValues(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Tell torch not to wrap every call of `__torch_dispatch__` in a guard against being compiled, which costs more than it does."""
+        """Tell torch not to wrap `__torch_dispatch__` in a guard against being compiled, which costs more than the call itself."""
         return False
 
     def __init__(self) -> None:
         """Start with nothing known on the card."""
         super().__init__()
-        self._known = KnownStorages()
+        self.known = KnownStorages()
         self.log = ReadLog()
+        self._handlers: dict[Kind, Handler] = {
+            Kind.VIEW: self._as_it_is,
+            Kind.BLANK: self._as_it_is,
+            Kind.PURE: self._pure,
+            Kind.MUTATING: self._mutating,
+            Kind.CREATION: self._with_values,
+            Kind.OPAQUE: self._unknown,
+            Kind.LIFTED: self._lifted,
+            Kind.READ: self._read,
+            Kind.SHAPED: self._shaped,
+            Kind.INDEXED: self._indexed,
+            Kind.MASKED_SCATTER_BACKWARD: self._masked_scatter_backward,
+        }
 
-    def __torch_dispatch__(self, func: OpOverload, types: Any, args: Arguments = (), kwargs: Keywords | None = None) -> Any:  # noqa: ANN401
+    def __torch_dispatch__(self, func: OpOverload, types: Any, args: Arguments = (), kwargs: Keywords | None = None) -> Any:
         """Run one operator."""
         plan = plan_of(func)
-        kwargs = kwargs or {}
-        match plan.kind:
-            case Kind.VIEW | Kind.BLANK:
-                return func(*args, **kwargs)
-            case Kind.PURE:
-                return self._pure(func, plan, args, kwargs)
-            case Kind.MUTATING:
-                return self._mutating(func, plan, args, kwargs)
-            case Kind.CREATION:
-                return self._with_values(func, args, kwargs)
-            case Kind.OPAQUE:
-                return self._unknown(func, plan, args, kwargs)
-            case Kind.READ:
-                return self._read(func, args, kwargs)
-            case Kind.SHAPED:
-                return self._shaped(func, plan, args, kwargs)
-            case Kind.INDEXED:
-                return self._indexed(func, plan, args, kwargs)
-            case Kind.MASKED_SCATTER_BACKWARD:
-                return self._masked_scatter_backward(*args)
+        return self._handlers[plan.kind](func, plan, args, kwargs or {})
 
     # ---- ordinary operators ----
 
+    def _as_it_is(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
+        return func(*args, **kwargs)
+
     def _all_known(self, tensors: Iterator[Tensor]) -> bool:
         """Return whether every tensor among them is known: it is on the host, or noted."""
-        return all(not tensor.is_cuda or self._known.holds(tensor) for tensor in tensors)
+        return all(not tensor.is_cuda or self.known.holds(tensor) for tensor in tensors)
 
-    def _pure(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:  # noqa: ANN401
+    def _pure(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         if not self._all_known(_tensors(args, kwargs)):
             result = func(*args, **kwargs)
             if plan.name == "aten::_to_copy" and not result.is_cuda and args[0].is_cuda:
                 self.log.note_read()
                 result.zero_()
             return result
-        return self._with_values(func, args, kwargs)
+        return self._with_values(func, plan, args, kwargs)
 
-    def _with_values(self, func: OpOverload, args: Arguments, kwargs: Keywords) -> Any:  # noqa: ANN401
+    def _with_values(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Run an operator whose inputs are known, and give its results their values if they are small."""
         result = func(*args, **kwargs)
         fresh = [tensor for tensor in _tensors((result,)) if tensor.is_cuda]
         if fresh and all(is_small(tensor) for tensor in fresh):
-            computed = func(*_on_host(args), **_on_host(kwargs))
-            for tensor, values in zip(_tensors((result,)), _tensors((computed,)), strict=True):
-                if tensor.is_cuda:
-                    write_values(tensor, values)
-                    self._known.add(tensor)
+            for tensor, values in self._computed(func, args, kwargs, fresh):
+                write_values(tensor, values)
+                self.known.add(tensor)
         return result
 
-    def _mutating(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:  # noqa: ANN401
+    def _computed(
+        self, func: OpOverload, args: Arguments, kwargs: Keywords, fresh: list[Tensor]
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Return each fresh tensor with its values from the CPU; those that the CPU cannot say stay unknown.
+
+        A few operators exist in one form for each kind of device and pass results between their halves in their own way.
+        """
+        try:
+            computed = func(*_on_host(args), **_on_host(kwargs))
+        except RuntimeError:
+            return []
+        pairs = zip(fresh, _tensors((computed,)), strict=False)
+        return [(tensor, values) for tensor, values in pairs if tensor.shape == values.shape]
+
+    def _mutating(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         targets = list(_written(plan, args, kwargs))
         if not any(target.is_cuda for target in targets):
             return self._into_host(func, plan, args, kwargs, targets)
@@ -108,10 +119,10 @@ class KnownValues(TorchDispatchMode):
         for target, values in zip(targets, _written(plan, on_cpu_args, on_cpu_kwargs), strict=True):
             if target.is_cuda:
                 write_storage(target, values)
-                self._known.add(target)
+                self.known.add(target)
         return result
 
-    def _into_host(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords, targets: list[Tensor]) -> Any:  # noqa: ANN401
+    def _into_host(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords, targets: list[Tensor]) -> Any:
         """Run an operator that writes to the host; a copy of unknown values from the card writes zeros there."""
         result = func(*args, **kwargs)
         if plan.name == "aten::copy_" and not self._all_known(_tensors(args[1:2])):
@@ -119,28 +130,36 @@ class KnownValues(TorchDispatchMode):
             targets[0].zero_()
         return result
 
-    def _unknown(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:  # noqa: ANN401
+    def _unknown(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Run an operator whose results are not known, and forget what it writes to."""
         for target in _written(plan, args, kwargs):
             if target.is_cuda:
-                self._known.forget(target)
+                self.known.forget(target)
         return func(*args, **kwargs)
+
+    def _lifted(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Tensor:
+        """Note a tensor made of Python data, as in `torch.tensor([1, 2], device="cuda")`, whose copy to the card is not dispatched."""
+        lifted: Tensor = func(*args, **kwargs)
+        if lifted.is_cuda and lifted.untyped_storage().nbytes() <= REAL_COPY_BYTES and is_small(lifted):
+            self.known.add(lifted)
+        return lifted
 
     # ---- operators that read values ----
 
-    def _read(self, func: OpOverload, args: Arguments, kwargs: Keywords) -> Any:  # noqa: ANN401
+    def _read(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         if self._all_known(_tensors(args, kwargs)):
             return func(*_on_host(args), **_on_host(kwargs))
         self.log.note_read()
         return func(*(torch.zeros((), dtype=tensor.dtype) for tensor in _tensors(args)))
 
-    def _shaped(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:  # noqa: ANN401
+    def _shaped(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Run an operator whose result's shape depends on values, on the host, and put the result on the card."""
         tensors = list(_tensors(args, kwargs))
         if not any(tensor.is_cuda for tensor in tensors):
             return func(*args, **kwargs)
         if plan.name == "aten::masked_select" and self._all_known(iter(tensors[1:])):
-            return self._indexed_by(torch.ops.aten.index.Tensor, (*torch.broadcast_tensors(tensors[0], tensors[1])[:1], [args[1]]), {})
+            selected_from, mask = torch.broadcast_tensors(*tensors)
+            return self._at_positions(torch.ops.aten.index.Tensor, (selected_from, [mask]), {})
         if not self._all_known(iter(tensors)):
             self.log.note_shape(plan.name)
             args, kwargs = tree_map_only(Tensor, torch.zeros_like, (args, kwargs))
@@ -152,16 +171,16 @@ class KnownValues(TorchDispatchMode):
         placed = values.to("cuda")
         if is_small(placed):
             write_values(placed, values)
-            self._known.add(placed)
+            self.known.add(placed)
         return placed
 
-    def _indexed(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:  # noqa: ANN401
+    def _indexed(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Index with a mask whose true values are counted for real."""
         if not any(_is_mask(index) for index in args[1]):
             return self._pure(func, plan, args, kwargs) if not plan.written else self._mutating(func, plan, args, kwargs)
-        return self._indexed_by(func, args, kwargs)
+        return self._at_positions(func, args, kwargs)
 
-    def _indexed_by(self, func: OpOverload, args: Arguments, kwargs: Keywords) -> Any:  # noqa: ANN401
+    def _at_positions(self, func: OpOverload, args: Arguments, kwargs: Keywords) -> Any:
         """Run an indexing operator with the true positions of each mask in its place."""
         indices: list[Tensor | None] = []
         for index in args[1]:
@@ -177,8 +196,9 @@ class KnownValues(TorchDispatchMode):
             values = torch.zeros(mask.shape, dtype=torch.bool)
         return [self._placed(position) for position in values.nonzero().unbind(1)]
 
-    def _masked_scatter_backward(self, grad: Tensor, mask: Tensor, sizes: list[int]) -> Tensor:
+    def _masked_scatter_backward(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Tensor:
         """As torch has it, but with a counted mask. Source: torch, aten/src/ATen/native/TensorAdvancedIndexing.cpp."""
+        grad, mask, sizes = args
         selected: Tensor = self.__torch_dispatch__(torch.ops.aten.masked_select.default, (), (grad, mask))
         missing = torch.Size(sizes).numel() - selected.numel()
         if missing > 0:
@@ -186,7 +206,7 @@ class KnownValues(TorchDispatchMode):
         return selected.view(sizes)
 
 
-def _tensors(*holders: Any) -> Iterator[Tensor]:  # noqa: ANN401
+def _tensors(*holders: Any) -> Iterator[Tensor]:
     """Yield the tensors in positional and keyword arguments, one list deep, as operators take and return them."""
     for holder in holders:
         for value in holder.values() if isinstance(holder, dict) else holder:
@@ -202,7 +222,7 @@ def _written(plan: Plan, args: Arguments, kwargs: Keywords) -> Iterator[Tensor]:
         yield from _tensors((args[position] if position < len(args) else kwargs.get(name),))
 
 
-def _on_host(argument: Any) -> Any:  # noqa: ANN401
+def _on_host(argument: Any) -> Any:
     """Return an argument, or a collection of arguments, with each tensor and device of the card replaced by one of the host."""
     if isinstance(argument, Tensor):
         return on_host(argument) if argument.is_cuda else argument

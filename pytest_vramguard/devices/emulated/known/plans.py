@@ -27,7 +27,14 @@ SHAPED_BY_VALUES: Final = (
     "aten::bincount",
 )
 """Operators whose result has a shape that values decide. Source: torch's tag `dynamic_output_shape`, without `item`."""
-INDEXED: Final = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_", "aten::_unsafe_index", "aten::_unsafe_index_put")
+INDEXED: Final = (
+    "aten::index",
+    "aten::index_put",
+    "aten::index_put_",
+    "aten::_index_put_impl_",
+    "aten::_unsafe_index",
+    "aten::_unsafe_index_put",
+)
 """Operators that count the true values of a mask among their indices."""
 
 
@@ -46,6 +53,8 @@ class Kind(Enum):
     """From its inputs, into some of them."""
     OPAQUE = "opaque"
     """Somebody else's operator: only what it writes to is known."""
+    LIFTED = "lifted"
+    """From the data of a Python object, copied to the card before anybody could look."""
     READ = "read"
     SHAPED = "shaped"
     INDEXED = "indexed"
@@ -95,6 +104,8 @@ def _kind(operator: OpOverload) -> Kind:
         **dict.fromkeys(READS, Kind.READ),
         **dict.fromkeys(SHAPED_BY_VALUES, Kind.SHAPED),
         **dict.fromkeys(INDEXED, Kind.INDEXED),
+        "aten::lift_fresh": Kind.LIFTED,
+        "aten::lift_fresh_copy": Kind.LIFTED,
         "aten::masked_scatter_backward": Kind.MASKED_SCATTER_BACKWARD,
     }
     if name in by_name:

@@ -1,0 +1,85 @@
+"""What Triton kernels write: they are launched past torch's dispatcher, so the dispatch mode does not see them."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any, Final
+
+from torch import Tensor
+
+STORES: Final = ("store", "store_tensor_descriptor")
+"""Functions of `triton.language` that write through their first argument, besides those that begin with `atomic_`."""
+
+
+@contextmanager
+def triton_writes_seen(forget: Callable[[Tensor], None]) -> Iterator[None]:
+    """Call `forget` with each tensor that a Triton kernel launched inside may have written to; nothing without Triton."""
+    try:
+        from triton.runtime.jit import JITFunction  # noqa: PLC0415 - torch has it on Linux alone
+    except ImportError:
+        yield
+        return
+    launch = JITFunction.run
+
+    def run(kernel: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
+        result = launch(kernel, *args, grid=grid, warmup=warmup, **kwargs)
+        given = {**dict(zip(kernel.arg_names, args, strict=False)), **kwargs}
+        for name in _written_names(kernel.fn) & given.keys():
+            if isinstance(given[name], Tensor) and given[name].is_cuda:
+                forget(given[name])
+        return result
+
+    JITFunction.run = run
+    try:
+        yield
+    finally:
+        JITFunction.run = launch
+
+
+@cache
+def _written_names(function: Callable[..., None]) -> frozenset[str]:
+    """Return the arguments through which a kernel may write, by its source.
+
+    A pointer is followed through assignments. One that is handed to another function may be written there. Where the source
+    cannot be had, every argument may be.
+    """
+    arguments = frozenset(inspect.signature(function).parameters)
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, SyntaxError, TypeError):
+        return arguments
+    reached = {name for call in ast.walk(tree) if isinstance(call, ast.Call) for name in _names_written_by(call)}
+    sources = list(_assignments(tree))
+    grown = True
+    while grown:
+        more = {name for targets, used in sources if targets & reached for name in used}
+        grown = not more <= reached
+        reached |= more
+    return arguments & reached
+
+
+def _names_written_by(call: ast.Call) -> set[str]:
+    """Return the names that a call may write through: the pointer of a store, or all that a function of the author's own is given."""
+    if isinstance(call.func, ast.Attribute):  # tl.store(pointer, ...), tl.atomic_add(pointer, ...), descriptor.store(...)
+        if call.func.attr in STORES or call.func.attr.startswith("atomic_"):
+            return _names(call.func.value) | (_names(call.args[0]) if call.args else set())
+        return set()
+    return {name for argument in (*call.args, *(keyword.value for keyword in call.keywords)) for name in _names(argument)}
+
+
+def _assignments(tree: ast.AST) -> Iterator[tuple[set[str], set[str]]]:
+    """Yield, for each assignment, the names that it sets and those that it uses."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            yield {name for target in node.targets for name in _names(target)}, _names(node.value)
+        elif isinstance(node, (ast.AugAssign, ast.AnnAssign)) and node.value is not None:
+            yield _names(node.target), _names(node.value)
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {found.id for found in ast.walk(node) if isinstance(found, ast.Name)}

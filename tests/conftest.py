@@ -1,0 +1,3 @@
+"""What all tests can use."""
+
+pytest_plugins = ["pytester"]

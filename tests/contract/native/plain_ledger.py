@@ -1,0 +1,183 @@
+"""What the emulated card must do, said once more in plain Python: no granule flags, no tables, every byte kept.
+
+Written from the contract in core.h, not from the C code, so that the two can be compared.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+from tests.contract.native.libraries import ALREADY_REGISTERED, INVALID_VALUE, NOT_REGISTERED, OUT_OF_MEMORY, SUCCESS
+
+GRANULE_BYTES: Final = 2 << 20
+REAL_BYTES: Final = 1 << 20
+DEVICE, MANAGED, PINNED, REGISTERED = "device", "managed", "pinned", "registered"
+
+
+def whole_granules(size_bytes: int) -> int:
+    """Return `size_bytes` rounded up to what device memory is counted in."""
+    return -(-size_bytes // GRANULE_BYTES) * GRANULE_BYTES
+
+
+@dataclass(kw_only=True)
+class Region:
+    """A stretch of memory that the card knows."""
+
+    kind: str
+    device: int
+    base: int
+    contents: memoryview
+    """The bytes that the region should hold."""
+
+    @property
+    def size_bytes(self) -> int:
+        """The size that was asked for."""
+        return len(self.contents)
+
+    @property
+    def end(self) -> int:
+        """The address after the last byte."""
+        return self.base + self.size_bytes
+
+
+@dataclass(kw_only=True)
+class PlainLedger:
+    """The books of some equal cards."""
+
+    total_bytes: int
+    context_bytes: int
+    arenas: tuple[int, ...]
+    """Lowest device address of each card."""
+    pool: Region
+    """Ordinary host memory of the tests, which the card does not know unless parts of it are registered."""
+    regions: dict[int, Region] = field(default_factory=dict)
+    """By base address."""
+    peaks: dict[int, int] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    """What the counters of the libraries have grown by."""
+    device: int = 0
+    """The present one."""
+
+    def of_kind(self, kind: str, device: int | None = None) -> list[Region]:
+        """Return the live regions of a kind, lowest first."""
+        found = [region for region in self.regions.values() if region.kind == kind and device in (None, region.device)]
+        return sorted(found, key=lambda region: region.base)
+
+    def find(self, address: int) -> Region | None:
+        """Return the region that holds `address`."""
+        return next((region for region in self.regions.values() if region.base <= address < region.end), None)
+
+    def used_bytes(self, device: int) -> int:
+        """Return context and device memory."""
+        return self.context_bytes + sum(whole_granules(region.size_bytes) for region in self.of_kind(DEVICE, device))
+
+    def resident_bytes(self, device: int) -> int:
+        """Return the managed memory that is on the card: what fits beside the rest."""
+        managed_bytes = sum(region.size_bytes for region in self.of_kind(MANAGED, device))
+        return min(managed_bytes, self.total_bytes - self.used_bytes(device))
+
+    def free_bytes(self, device: int) -> int:
+        """Return what `cudaMemGetInfo` calls free."""
+        return self.total_bytes - self.used_bytes(device) - self.resident_bytes(device)
+
+    def reset_peaks(self) -> None:
+        """Start new peaks at what is used now."""
+        self.peaks = {device: self.total_bytes - self.free_bytes(device) for device in range(len(self.arenas))}
+
+    def expected_allocation(self, size_bytes: int) -> tuple[int, int]:
+        """Return code and address of the next allocation of device memory: the lowest gap that is large enough."""
+        if size_bytes == 0:
+            return SUCCESS, 0
+        span_bytes = whole_granules(size_bytes)
+        if self.used_bytes(self.device) + span_bytes > self.total_bytes:
+            return OUT_OF_MEMORY, 0
+        address = self.arenas[self.device]
+        for region in self.of_kind(DEVICE, self.device):
+            if region.base - address >= span_bytes:
+                break
+            address = region.base + whole_granules(region.size_bytes)
+        return SUCCESS, address
+
+    def add(self, kind: str, base: int, size_bytes: int) -> None:
+        """Enter fresh memory, which is zero."""
+        self.regions[base] = Region(kind=kind, device=self.device, base=base, contents=memoryview(bytearray(size_bytes)))
+        self.peaks[self.device] = max(self.peaks[self.device], self.total_bytes - self.free_bytes(self.device))
+        self.counts["driver_allocations"] += kind == DEVICE
+
+    def free(self, address: int, *kinds: str) -> int:
+        """Strike out a region of one of `kinds`; returns the code."""
+        found = self.regions.get(address)
+        if address == 0:
+            return SUCCESS
+        if found is None or found.kind not in kinds:
+            return INVALID_VALUE
+        del self.regions[address]
+        self.counts["driver_frees"] += found.kind == DEVICE
+        return SUCCESS
+
+    def register(self, address: int, size_bytes: int) -> int:
+        """Enter a part of the pool; returns the code."""
+        if address == 0 or size_bytes == 0:
+            return INVALID_VALUE
+        if any(region.base < address + size_bytes and address < region.end for region in self.regions.values()):
+            return ALREADY_REGISTERED
+        offset = address - self.pool.base
+        contents = self.pool.contents[offset : offset + size_bytes]
+        self.regions[address] = Region(kind=REGISTERED, device=0, base=address, contents=contents)
+        return SUCCESS
+
+    def unregister(self, address: int) -> int:
+        """Strike out a registered part of the pool; returns the code."""
+        found = self.regions.get(address)
+        if found is None or found.kind != REGISTERED:
+            return NOT_REGISTERED
+        del self.regions[address]
+        return SUCCESS
+
+    def bytes_at(self, address: int, size_bytes: int) -> memoryview | None:
+        """Return the bytes of a range, or None if it is not within one region or the pool."""
+        found = self.find(address) or self.pool
+        offset = address - found.base
+        if offset < 0 or offset + size_bytes > found.size_bytes:
+            return None
+        return found.contents[offset : offset + size_bytes]
+
+    def on_card(self, address: int) -> bool:
+        """Return whether `address` is device memory."""
+        found = self.find(address)
+        return found is not None and found.kind == DEVICE
+
+    def copy(self, to: int, from_: int, size_bytes: int) -> int:
+        """Copy; returns the code."""
+        return self.copy_rows(to, size_bytes, from_, size_bytes, size_bytes, 1)
+
+    def copy_rows(self, to: int, to_pitch: int, from_: int, from_pitch: int, row_bytes: int, rows: int) -> int:
+        """Copy rows; returns the code."""
+        size_bytes = row_bytes * rows
+        if size_bytes == 0:
+            return SUCCESS
+        target = self.bytes_at(to, to_pitch * (rows - 1) + row_bytes)
+        source = self.bytes_at(from_, from_pitch * (rows - 1) + row_bytes)
+        if target is None or source is None:
+            return INVALID_VALUE
+        to_card, from_card = self.on_card(to), self.on_card(from_)
+        for row in range(rows):
+            copied = source[row * from_pitch : row * from_pitch + row_bytes].tobytes()
+            lost = size_bytes > REAL_BYTES and (to_card or from_card)
+            target[row * to_pitch : row * to_pitch + row_bytes] = bytes(row_bytes) if lost else copied
+        self.counts["bytes_to_device"] += size_bytes * (to_card and not from_card)
+        self.counts["bytes_to_host"] += size_bytes * (from_card and not to_card)
+        return SUCCESS
+
+    def fill(self, to: int, pattern: bytes, count: int) -> int:
+        """Write `pattern` `count` times; returns the code."""
+        size_bytes = len(pattern) * count
+        if size_bytes == 0:
+            return SUCCESS
+        target = self.bytes_at(to, size_bytes)
+        if target is None or self.find(to) is None:
+            return INVALID_VALUE
+        target[:] = bytes(size_bytes) if self.on_card(to) and size_bytes > REAL_BYTES else pattern * count
+        return SUCCESS

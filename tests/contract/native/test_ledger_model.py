@@ -1,0 +1,466 @@
+"""The emulated cards against a plain ledger: whatever is done to both, in any order, they agree.
+
+The number of operations is `VRAMGUARD_TEST_OPERATIONS`; `make sanitize` runs 10,000 or more.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from tests.contract.native.libraries import (
+    CARD,
+    INVALID_DEVICE,
+    INVALID_HANDLE,
+    INVALID_PITCH,
+    INVALID_VALUE,
+    SUCCESS,
+    Libraries,
+    card_text,
+)
+from tests.contract.native.plain_ledger import (
+    DEVICE,
+    GRANULE_BYTES,
+    MANAGED,
+    PINNED,
+    REAL_BYTES,
+    REGISTERED,
+    PlainLedger,
+    Region,
+    whole_granules,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from hypothesis.strategies import DataObject
+
+OPERATIONS: Final = int(os.environ.get("VRAMGUARD_TEST_OPERATIONS", "1000"))
+STEPS: Final = 50
+POOL_BYTES: Final = 4 << 20
+POOL_STEP_BYTES: Final = POOL_BYTES // 10
+TYPES: Final = {DEVICE: 2, MANAGED: 3, PINNED: 1, REGISTERED: 1}
+"""`cudaMemoryType` of each kind."""
+UNREGISTERED: Final[tuple[int, int, int | None, int | None]] = (0, -2, None, None)
+"""What `cudaPointerGetAttributes` answers about memory that it does not know."""
+SETTINGS: Final = settings(
+    max_examples=max(1, OPERATIONS // STEPS),
+    stateful_step_count=STEPS,
+    derandomize=OPERATIONS == 1000,
+    database=None,
+    deadline=None,
+    print_blob=True,
+    phases=(Phase.generate, Phase.shrink),
+    suppress_health_check=list(HealthCheck),
+)
+
+sizes = st.one_of(
+    st.sampled_from([0, 1, REAL_BYTES - 1, REAL_BYTES, REAL_BYTES + 1, GRANULE_BYTES - 1, GRANULE_BYTES, GRANULE_BYTES + 1]),
+    st.integers(1, 4096),
+    st.integers(1, 12 << 20),
+)
+allocation_sizes = sizes | st.sampled_from([40 << 20, CARD["total_bytes"], 2**63, 2**64 - 1])
+managed_sizes = sizes | st.integers(20 << 20, 60 << 20)
+
+
+class Cards(RuleBasedStateMachine):
+    """Two cards, the plain ledger beside them, and everything that a program does to memory, streams and events."""
+
+    cards: Libraries
+    """Set by the test."""
+    operations = 0
+    """Over all runs."""
+
+    @initialize()
+    def start(self) -> None:
+        """Place fresh cards and find where device addresses begin."""
+        assert self.cards.place(card_text()) is None
+        arenas = []
+        for device in (1, 0):
+            self.cards.call("cudaSetDevice", device)
+            code, address = self.cards.allocate("cudaMalloc", 1)
+            assert (SUCCESS, SUCCESS) == (code, self.cards.call("cudaFree", address))
+            arenas.insert(0, address)
+        self.host = ctypes.create_string_buffer(POOL_BYTES)
+        pool = Region(
+            kind="pool", device=-1, base=ctypes.addressof(self.host), contents=memoryview(bytearray(POOL_BYTES))
+        )
+        total_bytes, context_bytes = int(str(CARD["total_bytes"])), int(str(CARD["context_bytes"]))
+        self.ledger = PlainLedger(total_bytes=total_bytes, context_bytes=context_bytes, arenas=tuple(arenas), pool=pool)
+        self.scratch = ctypes.create_string_buffer(REAL_BYTES)
+        self.known = [pool.base]
+        self.streams: dict[int, tuple[int, int]] = {}
+        self.events: dict[int, int | None] = {}
+        self.handles: list[int] = []
+        self.cards.core.vg_reset_peak()
+        self.ledger.reset_peaks()
+        self.cards.call("cudaGetLastError")
+        self.before = Counter(self.cards.counted())
+
+    # What the rules share
+
+    def settle(self, expected: int, code: int) -> None:
+        """Compare a code with the ledger's; the runtime remembers a failure once."""
+        assert expected == code
+        assert expected == self.cards.call("cudaGetLastError")
+        assert SUCCESS == self.cards.call("cudaGetLastError")
+
+    def do_one_of(self, data: DataObject, *actions: Callable[[DataObject], None]) -> None:
+        """Draw an action and do it. Few rules with many actions mix better than many rules, of which a run leaves most out."""
+        actions[data.draw(st.integers(0, len(actions) - 1), label=", ".join(action.__name__ for action in actions))](data)
+
+    def an_address(self, data: DataObject, *kinds: str) -> int:
+        """Draw an address that was handed out: of a live region of `kinds`, if there is one, as often as of anything else."""
+        live = [region.base for region in self.ledger.regions.values() if region.kind in kinds]
+        return data.draw(st.sampled_from(live or self.known) | st.sampled_from(self.known), label="address")
+
+    def a_place(self, data: DataObject) -> int:
+        """Draw an address that may be copied from or to: good, past an end, freed on the card, or null."""
+        bases = [self.ledger.pool.base, *self.ledger.regions, *self.freed_on_card()]
+        base = data.draw(st.sampled_from(bases), label="base")
+        found = self.ledger.regions.get(base) or self.ledger.pool
+        near = st.sampled_from([0, 1, GRANULE_BYTES - 1, GRANULE_BYTES]) | st.integers(0, found.size_bytes)
+        offset = min(data.draw(near, label="offset"), found.size_bytes - 1)
+        return data.draw(st.sampled_from([base + offset] * 9 + [0]), label="address")
+
+    def freed_on_card(self) -> list[int]:
+        """Return device addresses that are in no region now."""
+        ends = [arena + whole_granules(self.ledger.total_bytes) * 2 for arena in self.ledger.arenas]
+        return [address for address in (*self.known, *ends) if self.in_arena(address) and self.ledger.find(address) is None]
+
+    def in_arena(self, address: int) -> bool:
+        """Return whether an address can only be device memory."""
+        return any(arena <= address < arena + 3 * whole_granules(self.ledger.total_bytes) for arena in self.ledger.arenas)
+
+    def room(self, address: int) -> int:
+        """Return the bytes from `address` to the end of its region."""
+        found = self.ledger.find(address) or self.ledger.pool
+        return max(0, found.end - address)
+
+    def may_leave(self, address: int) -> bool:
+        """Return whether a range from `address` may run out of its region, which is to be refused.
+
+        It may not out of the pool, for what no region holds is plain host memory to the libraries.
+        """
+        return not address or self.ledger.find(address) is not None or self.in_arena(address)
+
+    def a_size(self, data: DataObject, *addresses: int) -> int:
+        """Draw a size that mostly fits at all `addresses`."""
+        room = min(map(self.room, addresses))
+        size_bytes = data.draw(sizes | st.just(room), label="size")
+        may_leave = all(map(self.may_leave, addresses))
+        return size_bytes if may_leave and data.draw(st.integers(0, 4), label="too long if 4") == 4 else min(size_bytes, room)
+
+    def a_copy(self, data: DataObject) -> tuple[int, int, int]:
+        """Draw two places and a size."""
+        to, from_ = self.a_place(data), self.a_place(data)
+        return to, from_, self.a_size(data, to, from_)
+
+    def a_handle(self, data: DataObject, live: Iterable[int]) -> int:
+        """Draw a handle: a live one as often as one that is destroyed, of the other sort, of a default stream, or none at all."""
+        others = [*self.handles, 0, 1, 2, 12345]
+        return data.draw(st.sampled_from(list(live) or others) | st.sampled_from(others), label="handle")
+
+    def scribble(self, data: DataObject) -> None:
+        """Write known bytes into the pool, on both sides."""
+        length = data.draw(st.sampled_from([16, 4096, REAL_BYTES, POOL_BYTES]), label="length")
+        block = bytes([data.draw(st.integers(1, 255), label="byte")]) * length
+        ctypes.memmove(self.host, block, length)
+        self.ledger.pool.contents[:length] = block
+
+    # Memory
+
+    @rule(data=st.data())
+    def acquire(self, data: DataObject) -> None:
+        """Get memory of any kind."""
+        self.do_one_of(data, self.allocate, self.allocate_by_driver, self.allocate_managed, self.allocate_pinned, self.register)
+
+    @rule(data=st.data())
+    def give_back(self, data: DataObject) -> None:
+        """Give memory back, rightly or wrongly."""
+        self.do_one_of(data, self.free, self.free_by_driver, self.free_pinned, self.unregister)
+
+    def allocate(self, data: DataObject) -> None:
+        """Device memory: the lowest address with room, or out of memory exactly when the books say so."""
+        size_bytes = data.draw(allocation_sizes, label="size")
+        expected, expected_address = self.ledger.expected_allocation(size_bytes)
+        code, address = self.cards.allocate("cudaMalloc", size_bytes)
+        self.settle(expected, code)
+        assert expected_address == address
+        self.note(DEVICE, address, size_bytes)
+
+    def allocate_by_driver(self, data: DataObject) -> None:
+        """The same through the driver, which has no regions of size 0."""
+        size_bytes = data.draw(allocation_sizes, label="size")
+        expected = self.ledger.expected_allocation(size_bytes) if size_bytes else (INVALID_VALUE, 0)
+        code, address = self.cards.allocate_by_driver(size_bytes)
+        assert expected == (code, address)
+        self.note(DEVICE, address, size_bytes)
+
+    def allocate_managed(self, data: DataObject) -> None:
+        """Managed memory: never fails for want of room on the card."""
+        size_bytes = data.draw(managed_sizes, label="size")
+        code, address = self.cards.allocate("cudaMallocManaged", size_bytes)
+        self.settle(SUCCESS if size_bytes else INVALID_VALUE, code)
+        self.note(MANAGED, address, size_bytes)
+
+    def allocate_pinned(self, data: DataObject) -> None:
+        """Pinned memory: not the card's."""
+        size_bytes = data.draw(sizes, label="size")
+        code, address = self.cards.allocate("cudaHostAlloc", size_bytes)
+        self.settle(SUCCESS, code)
+        self.note(PINNED, address, size_bytes)
+
+    def note(self, kind: str, address: int, size_bytes: int) -> None:
+        """Enter what was handed out, if anything."""
+        if address:
+            self.ledger.add(kind, address, size_bytes)
+            self.known.append(address)
+
+    def register(self, data: DataObject) -> None:
+        """Parts of the pool, which may overlap what is registered already."""
+        address = self.ledger.pool.base + data.draw(st.integers(0, 7), label="begin") * POOL_STEP_BYTES
+        size_bytes = data.draw(st.sampled_from([0, 1, POOL_STEP_BYTES, POOL_STEP_BYTES + 1, 3 * POOL_STEP_BYTES]), label="size")
+        self.settle(self.ledger.register(address, size_bytes), self.cards.call("cudaHostRegister", address, size_bytes, 0))
+        self.known.append(address)
+
+    def free(self, data: DataObject) -> None:
+        """Anything ever handed out: live or freed, of any kind, its base or an address inside."""
+        address = self.an_address(data, DEVICE, MANAGED) + data.draw(st.sampled_from([0] * 8 + [1, GRANULE_BYTES]), label="offset")
+        self.settle(self.ledger.free(address, DEVICE, MANAGED), self.cards.call("cudaFree", address))
+
+    def free_by_driver(self, data: DataObject) -> None:
+        """The same through the driver."""
+        address = self.an_address(data, DEVICE, MANAGED)
+        assert self.ledger.free(address, DEVICE, MANAGED) == self.cards.call_driver("cuMemFree_v2", address)
+
+    def free_pinned(self, data: DataObject) -> None:
+        """The same for pinned memory."""
+        address = self.an_address(data, PINNED)
+        self.settle(self.ledger.free(address, PINNED), self.cards.call("cudaFreeHost", address))
+
+    def unregister(self, data: DataObject) -> None:
+        """The same for registered memory."""
+        address = self.an_address(data, REGISTERED)
+        self.settle(self.ledger.unregister(address), self.cards.call("cudaHostUnregister", address))
+
+    # Contents
+
+    @rule(data=st.data())
+    def move_bytes(self, data: DataObject) -> None:
+        """Copy, fill or read."""
+        if data.draw(st.booleans(), label="new bytes"):
+            self.scribble(data)
+        self.do_one_of(data, self.copy, self.copy, self.copy_by_driver, self.copy_rows, self.fill_bytes, self.fill_words, self.read)
+
+    def copy(self, data: DataObject) -> None:
+        """Copies between any two places, whatever direction the caller claims."""
+        to, from_, size_bytes = self.a_copy(data)
+        kind = data.draw(st.integers(0, 4), label="kind")
+        expected = self.ledger.copy(to, from_, size_bytes)
+        self.settle(expected, self.cards.call("cudaMemcpyAsync", to, from_, size_bytes, kind, 0))
+
+    def copy_by_driver(self, data: DataObject) -> None:
+        """The same through the driver."""
+        to, from_, size_bytes = self.a_copy(data)
+        expected = self.ledger.copy(to, from_, size_bytes)
+        assert expected == self.cards.call_driver("cuMemcpyHtoDAsync_v2", to, from_, size_bytes, 0)
+
+    def copy_rows(self, data: DataObject) -> None:
+        """Rows: large if they are so together, and refused if they would overlap or run out of a region."""
+        to, from_ = self.a_place(data), self.a_place(data)
+        width = data.draw(st.sampled_from([0, 1, 5, 1000, REAL_BYTES // 4 + 1]), label="width")
+        rows = data.draw(st.integers(0, 9), label="rows")
+        to_pitch, from_pitch = (max(0, width + data.draw(st.integers(-1, 99), label="gap")) for _ in range(2))
+        if not all(self.may_leave(address) for address in (to, from_)):
+            rows, width = min(rows, 1), min(width, self.room(to), self.room(from_))
+        overlapping = width > min(to_pitch, from_pitch)
+        expected = INVALID_PITCH if overlapping else self.ledger.copy_rows(to, to_pitch, from_, from_pitch, width, rows)
+        self.settle(expected, self.cards.call("cudaMemcpy2DAsync", to, to_pitch, from_, from_pitch, width, rows, 4, 0))
+
+    def fill_bytes(self, data: DataObject) -> None:
+        """Fills with a byte."""
+        to, value = self.a_place(data), data.draw(st.integers(0, 255), label="byte")
+        size_bytes = self.a_size(data, to)
+        expected = self.ledger.fill(to, bytes([value]), size_bytes)
+        self.settle(expected, self.cards.call("cudaMemsetAsync", to, value, size_bytes, 0))
+
+    def fill_words(self, data: DataObject) -> None:
+        """Fills with a word of four bytes."""
+        to, value = self.a_place(data), data.draw(st.integers(0, 2**32 - 1), label="word")
+        count = self.a_size(data, to) // 4
+        expected = self.ledger.fill(to, value.to_bytes(4, "little"), count)
+        assert expected == self.cards.call_driver("cuMemsetD32Async", to, value, count, 0)
+
+    def read(self, data: DataObject) -> None:
+        """Bytes come back as they were written; what was never written, or was large, is zero."""
+        found = data.draw(st.sampled_from([self.ledger.pool, *self.ledger.regions.values()]), label="region")
+        offset = data.draw(st.integers(0, found.size_bytes - 1), label="offset")
+        self.compare(found, offset, min(found.size_bytes - offset, data.draw(st.sampled_from([1, 4096, REAL_BYTES]), label="size")))
+
+    def compare(self, found: Region, offset: int, size_bytes: int) -> None:
+        """Read a stretch of a region, by a copy if it is device memory, and compare it with the ledger's."""
+        at, scratch = found.base + offset, ctypes.addressof(self.scratch)
+        if found.kind == DEVICE:
+            assert SUCCESS == self.cards.call("cudaMemcpyAsync", scratch, at, size_bytes, 2, 0)
+            self.ledger.counts["bytes_to_host"] += size_bytes
+        read = ctypes.string_at(scratch if found.kind == DEVICE else at, size_bytes)
+        same = found.contents[offset : offset + size_bytes].tobytes() == read
+        assert same, f"{found.kind} memory differs in [{offset}, {offset + size_bytes})"
+
+    # Streams, events and launches
+
+    @rule(data=st.data())
+    def use_streams(self, data: DataObject) -> None:
+        """Do something with a stream."""
+        self.do_one_of(data, self.create_stream, self.ask_about_a_stream, self.destroy_stream)
+
+    @rule(data=st.data())
+    def use_events(self, data: DataObject) -> None:
+        """Do something with an event, or move the clock."""
+        self.do_one_of(data, self.create_event, self.record_event, self.record_event, self.launch, self.measure, self.destroy_event)
+
+    def create_stream(self, data: DataObject) -> None:
+        """Streams keep what they were made with."""
+        flags, priority = data.draw(st.sampled_from([0, 1]), label="flags"), data.draw(st.integers(-5, 0), label="priority")
+        handle = self.cards.create("cudaStreamCreateWithPriority", flags, priority)
+        assert handle not in self.streams
+        self.streams[handle] = flags, priority
+        self.handles.append(handle)
+
+    def ask_about_a_stream(self, data: DataObject) -> None:
+        """Only live streams and the default ones answer."""
+        handle = self.a_handle(data, self.streams)
+        expected = SUCCESS if handle in self.streams or handle <= 2 else INVALID_HANDLE
+        flags, priority = ctypes.c_uint(), ctypes.c_int()
+        self.settle(expected, self.cards.call("cudaStreamQuery", handle))
+        self.settle(expected, self.cards.call("cudaStreamGetFlags", handle, ctypes.addressof(flags)))
+        self.settle(expected, self.cards.call("cudaStreamGetPriority", handle, ctypes.addressof(priority)))
+        assert self.streams.get(handle, (0, 0)) == (flags.value, priority.value)
+
+    def destroy_stream(self, data: DataObject) -> None:
+        """A stream is destroyed once."""
+        handle = self.a_handle(data, self.streams)
+        expected = INVALID_HANDLE if self.streams.pop(handle, None) is None else SUCCESS
+        self.settle(expected, self.cards.call("cudaStreamDestroy", handle))
+
+    def create_event(self, _: DataObject) -> None:
+        """Events start without a time."""
+        handle = self.cards.create("cudaEventCreateWithFlags", 0)
+        assert handle not in self.events
+        self.events[handle] = None
+        self.handles.append(handle)
+
+    def record_event(self, data: DataObject) -> None:
+        """A live event on a live stream takes the time of the launch clock."""
+        event, stream = self.a_handle(data, self.events), self.a_handle(data, [*self.streams, 0])
+        good = event in self.events and (stream in self.streams or stream <= 2)
+        if good:
+            self.events[event] = self.ledger.counts["launches"]
+        self.settle(SUCCESS if good else INVALID_HANDLE, self.cards.call("cudaEventRecord", event, stream))
+
+    def launch(self, data: DataObject) -> None:
+        """Launches are counted, and move the clock."""
+        count = data.draw(st.integers(1, 5), label="count")
+        for _ in range(count):
+            self.settle(SUCCESS, self.cards.launch())
+        self.ledger.counts["launches"] += count
+
+    def measure(self, data: DataObject) -> None:
+        """Between two recorded events lies a microsecond for each launch, negative if they were recorded the other way round."""
+        recorded = [event for event, time in self.events.items() if time is not None]
+        start, end = self.a_handle(data, recorded), self.a_handle(data, recorded)
+        times = self.events.get(start), self.events.get(end)
+        code, milliseconds = self.cards.elapsed_milliseconds(start, end)
+        if times[0] is None or times[1] is None:
+            self.settle(INVALID_HANDLE, code)
+        else:
+            self.settle(SUCCESS, code)
+            assert times[1] - times[0] == round(milliseconds * 1000)
+
+    def destroy_event(self, data: DataObject) -> None:
+        """An event is destroyed once."""
+        handle = self.a_handle(data, self.events)
+        expected = SUCCESS if handle in self.events else INVALID_HANDLE
+        self.events.pop(handle, None)
+        self.settle(expected, self.cards.call("cudaEventDestroy", handle))
+
+    # The rest
+
+    @rule(data=st.data())
+    def look_around(self, data: DataObject) -> None:
+        """Do what changes no memory."""
+        self.do_one_of(data, self.ask_about_a_pointer, self.change_device, self.reset_peak, self.synchronise)
+
+    def ask_about_a_pointer(self, data: DataObject) -> None:
+        """Attributes of any address: live, freed, inside a region, past its end."""
+        offset = data.draw(st.sampled_from([0, 1, GRANULE_BYTES - 1, GRANULE_BYTES]), label="offset")
+        address = self.an_address(data, *TYPES) + offset
+        found = self.ledger.find(address)
+        expected = UNREGISTERED
+        if found is not None:
+            expected = TYPES[found.kind], found.device, address, None if found.kind == DEVICE else address
+        assert expected == self.cards.attributes(address)
+
+    def change_device(self, data: DataObject) -> None:
+        """There are two."""
+        device = data.draw(st.integers(-1, 2), label="device")
+        self.settle(SUCCESS if device in (0, 1) else INVALID_DEVICE, self.cards.runtime.cudaSetDevice(device))
+        self.ledger.device = device if device in (0, 1) else self.ledger.device
+
+    def reset_peak(self, _: DataObject) -> None:
+        """Peaks start anew from what is used."""
+        self.cards.core.vg_reset_peak()
+        self.ledger.reset_peaks()
+
+    def synchronise(self, _: DataObject) -> None:
+        """Synchronisations are counted."""
+        self.settle(SUCCESS, self.cards.call("cudaDeviceSynchronize"))
+        self.ledger.counts["synchronisations"] += 1
+
+    # What always holds
+
+    @invariant()
+    def books_agree(self) -> None:
+        """Runtime, driver, NVML and core name the ledger's numbers, for every card."""
+        type(self).operations += 1
+        total_bytes, device = self.ledger.total_bytes, self.ledger.device
+        assert (SUCCESS, self.ledger.free_bytes(device), total_bytes) == self.cards.memory_info()
+        for index in (0, 1):
+            free_bytes = self.ledger.free_bytes(index)
+            assert (total_bytes, free_bytes, total_bytes - free_bytes) == self.cards.monitored(index)
+            usage = self.cards.usage(index)
+            assert self.ledger.used_bytes(index) == usage.used_bytes
+            assert self.ledger.resident_bytes(index) == usage.managed_bytes
+            assert self.ledger.peaks[index] == usage.peak_bytes
+
+    @invariant()
+    def counters_agree(self) -> None:
+        """Every counter has grown by what was done."""
+        assert self.ledger.counts == Counter(self.cards.counted()) - self.before
+
+    def teardown(self) -> None:
+        """Compare every byte, then give everything back."""
+        for found in list(self.ledger.regions.values()):
+            for offset in range(0, found.size_bytes, REAL_BYTES):
+                self.compare(found, offset, min(REAL_BYTES, found.size_bytes - offset))
+            function = {DEVICE: "cudaFree", MANAGED: "cudaFree", PINNED: "cudaFreeHost", REGISTERED: "cudaHostUnregister"}[found.kind]
+            assert SUCCESS == self.cards.call(function, found.base)
+        for function, handles in (("cudaStreamDestroy", self.streams), ("cudaEventDestroy", self.events)):
+            assert all(self.cards.call(function, handle) == SUCCESS for handle in handles)
+        assert int(str(CARD["context_bytes"])) == self.cards.usage(0).used_bytes == self.cards.usage(1).used_bytes
+
+
+def test_the_cards_agree_with_a_plain_ledger(cards: Libraries) -> None:
+    """In any order of operations the emulated cards and a ledger of a few lines of Python say the same."""
+    Cards.cards = cards
+
+    run_state_machine_as_test(Cards, settings=SETTINGS)  # type: ignore[no-untyped-call] # hypothesis does not annotate it
+
+    assert Cards.operations >= OPERATIONS // 2

@@ -1,0 +1,165 @@
+"""Values that shape a computation are the same on the emulated card as on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pytest_vramguard.devices.emulated.known.mode import KnownValues
+from torch import Tensor
+
+pytestmark = [pytest.mark.stack]
+
+ROWS, COLUMNS = 3, 5
+
+LARGE = torch.Size((4096, 512))
+"""Of 4-byte numbers: 8 MiB, more than is ever kept known."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def values() -> Iterator[KnownValues]:
+    """Run this module's operators on the emulated card with known values."""
+    torch.cuda.init()
+    with KnownValues() as mode:
+        yield mode
+
+
+def known(rows: list[list[int]]) -> Tensor:
+    """Return whole numbers on the card, from the host."""
+    return torch.tensor(rows, dtype=torch.int64).cuda()
+
+
+whole_numbers = st.lists(st.lists(st.integers(-100, 5), min_size=COLUMNS, max_size=COLUMNS), min_size=ROWS, max_size=ROWS)
+
+OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
+    "comparison": lambda x: x != -100,
+    "mask of a mask": lambda x: (x > -50) & ~(x == 0),
+    "count": lambda x: (x > 0).sum(),
+    "count in rows": lambda x: (x != -100).sum(dim=-1),
+    "positions": lambda x: (x > 0).cumsum(-1) - 1,
+    "filled": lambda x: x.masked_fill(x < 0, 7),
+    "shifted": lambda x: x[..., 1:].contiguous(),
+    "padded": lambda x: torch.nn.functional.pad(x, (0, 2), value=-100),
+    "nonzero": lambda x: (x > 0).nonzero(),
+    "masked_select": lambda x: x.masked_select(x > -60),
+    "boolean indexing": lambda x: x[x > -60],
+    "boolean rows": lambda x: x[(x > -60).any(dim=1)],
+    "unique": lambda x: x.unique(),
+    "unique with counts": lambda x: torch.unique(x, return_counts=True)[1],
+    "bincount": lambda x: torch.bincount(x.flatten() + 100),
+    "repeat_interleave": lambda x: x.flatten().repeat_interleave((x.flatten() > 0).long() + 1),
+    "sorted": lambda x: x.sort(dim=-1, stable=True).indices,
+    "top": lambda x: x.topk(2, dim=-1).values,
+    "largest": lambda x: x.argmax(dim=-1),
+    "where": lambda x: torch.where(x > 0, x, torch.zeros_like(x)),
+    "gathered": lambda x: x.gather(1, x.clamp(0, COLUMNS - 1)),
+    "scattered": lambda x: torch.zeros_like(x).scatter_(1, x.clamp(0, COLUMNS - 1), 1),
+    "in place": lambda x: x.clone().add_(1).mul_(2),
+    "written by mask": lambda x: x.clone().index_put_((x > 0,), torch.tensor(9, device=x.device)),
+    "written through a view": lambda x: _with_first_column(x.clone(), 3),
+    "transposed": lambda x: x.t().contiguous(),
+    "mean of a few": lambda x: (x.float() / 3).mean(),
+    "created on the card": lambda x: torch.arange(x.numel(), device=x.device) % 3,
+}
+
+
+def _with_first_column(x: Tensor, value: int) -> Tensor:
+    x[:, 0] = value
+    return x
+
+
+@pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS.keys())
+@settings(max_examples=20, deadline=None)
+@given(rows=whole_numbers)
+def test_equals_the_cpu(operator: Callable[[Tensor], Tensor], rows: list[list[int]]) -> None:
+    """A small result that follows from host values has the values that the CPU computes."""
+    expected = operator(torch.tensor(rows, dtype=torch.int64))
+
+    found = operator(known(rows))
+
+    assert found.is_cuda
+    assert expected.tolist() == found.tolist()
+
+
+@pytest.mark.parametrize("count", [0, 1, 77, LARGE[0]])
+def test_known_mask_over_a_large_tensor(count: int) -> None:
+    """Indexing a large unknown tensor with a known mask gives as many rows as the mask has true values."""
+    hidden = torch.empty(LARGE, device="cuda")
+    mask = torch.arange(LARGE[0]).cuda() < count
+
+    assert (count, LARGE[1]) == tuple(hidden[mask].shape)
+    assert count * LARGE[1] == hidden.masked_select(mask[:, None]).numel()
+
+
+def test_gradient_through_a_masked_large_tensor() -> None:
+    """The backward pass of an indexing by mask, and of a scatter by mask, sees the true count too."""
+    hidden = torch.empty(LARGE, device="cuda", requires_grad=True)
+    source = torch.empty(LARGE, device="cuda", requires_grad=True)
+    mask = (torch.arange(LARGE[0]).cuda() < 10)[:, None].expand(LARGE)
+
+    hidden.masked_scatter(mask, source)[mask[:, 0]].sum().backward()
+
+    assert LARGE == hidden.grad.shape
+    assert LARGE == source.grad.shape
+
+
+def test_unknown_value_is_read_as_zero_and_reported(values: KnownValues) -> None:
+    """A value that a kernel would have computed is read as 0, with the place that read it."""
+    before = values.log.reads.total()
+
+    found = torch.rand(LARGE, device="cuda").sum().item()
+
+    assert 0 == found
+    assert before + 1 == values.log.reads.total()
+    assert any("test_known_values.py" in place for place in values.log.reads)
+
+
+def test_shape_from_an_unknown_value_is_reported(values: KnownValues) -> None:
+    """A shape that an unknown value decides is reported with operator and place, so that the case is not judged."""
+    before = values.log.shapes.total()
+
+    (torch.rand(8, device="cuda") > 0.5).nonzero()
+
+    assert before + 1 == values.log.shapes.total()
+    assert any(place.startswith("nonzero at ") and "test_known_values.py" in place for place in values.log.shapes)
+
+
+def test_random_numbers_are_not_known(values: KnownValues) -> None:
+    """What a generator on the card would have drawn is not known, however small."""
+    assert not values.known.holds(torch.randint(0, 5, (4,), device="cuda"))
+
+
+def test_knownness_ends_with_an_unknown_write(values: KnownValues) -> None:
+    """A known tensor into which unknown values are copied is known no more."""
+    labels = known([[1, 2, 3, 4, 5]])
+
+    labels.copy_(torch.randint(0, 5, (1, 5), device="cuda"))
+
+    assert not values.known.holds(labels)
+
+
+def test_knownness_ends_with_the_storage(values: KnownValues) -> None:
+    """Fresh memory at the address of a dead known tensor is not known, and reads as zero."""
+    labels = known([[1, 2, 3, 4, 5]])
+    address = labels.data_ptr()
+    del labels
+
+    recycled = torch.empty(1, 5, dtype=torch.int64, device="cuda")
+
+    assert address == recycled.data_ptr()
+    assert not values.known.holds(recycled)
+    assert [[0] * 5] == recycled.tolist()
+
+
+def test_host_copy_of_unknown_values_is_zero() -> None:
+    """Copying unknown values to the host gives zeros, not stale bytes."""
+    assert [0.0] * 8 == torch.rand(8, device="cuda").cpu().tolist()
+    assert [0.0] * 8 == torch.full((8,), 3.0).copy_(torch.rand(8, device="cuda")).tolist()
+
+
+def test_large_results_stay_unknown(values: KnownValues) -> None:
+    """A result too large to be kept is not computed, and costs no time."""
+    assert not values.known.holds(torch.zeros(LARGE, device="cuda"))
