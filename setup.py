@@ -7,8 +7,8 @@ import sysconfig
 from pathlib import Path
 
 from setuptools import Distribution, setup
-from setuptools.command.build_py import build_py
 from setuptools.command.bdist_wheel import bdist_wheel
+from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 EMULATED = Path("pytest_vramguard/devices/emulated")

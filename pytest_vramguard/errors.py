@@ -37,6 +37,6 @@ class RecipeError(VramguardError):
 
 
 class DeviceUnavailable(VramguardError):
-    """The asked-for device cannot be had here: no real card, no CUDA build of torch, not Linux x86-64, torch loaded too early."""
+    """The device cannot be had here: no real card, no CUDA build of torch, not Linux x86-64, torch loaded too early."""
 
     slug = "device"

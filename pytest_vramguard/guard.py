@@ -102,7 +102,7 @@ class Case:
 
     def is_foreign(self, error: BaseException | None) -> bool:
         """Return whether `error` has nothing to do with the card: neither a full one nor one that lacks a function."""
-        from pytest_vramguard.meter.memory_errors import out_of_memory_in  # noqa: PLC0415 - imports torch
+        from pytest_vramguard.meter.memory_errors import out_of_memory_in
 
         return error is not None and out_of_memory_in(error) is None and not self._device.gaps()
 
@@ -112,12 +112,12 @@ class Case:
         Raises:
             DeviceUnavailable: the device cannot stand in for the card.
         """
-        from pytest_vramguard.meter.meter import Meter, clean  # noqa: PLC0415 - imports torch
+        from pytest_vramguard.meter.meter import Meter, clean
 
         with ExitStack() as stack:
-            stack.enter_context(self._device.running())
             clean()
             self._device.place(self.card)
+            stack.enter_context(self._device.running())
             known_context_bytes = self._device.context_bytes(self.card)
             self._meter = Meter(
                 timed=self._device.timed,
@@ -138,7 +138,7 @@ class Case:
 
     def callback(self) -> Any:
         """Return a `transformers.TrainerCallback` for a Trainer of your own, which measures each of its steps."""
-        from pytest_vramguard.recipes.callback import StepCallback  # noqa: PLC0415 - imports transformers
+        from pytest_vramguard.recipes.callback import StepCallback
 
         return StepCallback(self._open_meter)
 
@@ -148,12 +148,11 @@ class Case:
         Raises:
             RecipeError: the recipe is missing or malformed.
         """
-        from pytest_vramguard.recipes import load_recipe  # noqa: PLC0415 - a case without a recipe needs none of it
+        from pytest_vramguard.recipes import load_recipe
+        from pytest_vramguard.recipes.train import train
 
         loaded = load_recipe(self._find(recipe)).with_overrides(**overrides)
-        from pytest_vramguard.recipes.runner import run  # noqa: PLC0415 - imports the training stack, for a sound recipe only
-
-        run(loaded, steps=self._settings.warmup + self._settings.steps, watch=self._open_meter)
+        train(loaded, steps=self._settings.warmup + self._settings.steps, watch=self._open_meter)
 
     def abandon(self) -> None:
         """Stop to measure without a result: the test was skipped or interrupted."""
@@ -191,7 +190,7 @@ class Case:
         return found
 
     def _read(self, error: BaseException | None) -> Reading:
-        from pytest_vramguard.meter.memory_errors import out_of_memory_in  # noqa: PLC0415 - imports torch
+        from pytest_vramguard.meter.memory_errors import out_of_memory_in
 
         full = out_of_memory_in(error)
         reading = self._open_meter.end(full)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
+from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -171,7 +172,7 @@ class CaseHooks:
         Raises:
             VramguardError: it cannot be had.
         """
-        from pytest_vramguard.guard import Guard  # noqa: PLC0415 - a run without vram tests needs none of it
+        from pytest_vramguard.guard import Guard
 
         if self._fault is not None:
             raise self._fault
@@ -276,7 +277,10 @@ def _let_go(error: BaseException | None) -> None:
     pytest keeps the last error for debuggers, pytest-rerunfailures keeps all of them, and frames hold tensors.
     """
     while error is not None:
-        traceback.clear_frames(error.__traceback__)
+        for frame, _line in traceback.walk_tb(error.__traceback__):
+            with suppress(RuntimeError):  # it is still running
+                frame.clear()
+            _ = frame.f_locals  # before Python 3.13 a copy is kept, which follows only when it is asked for
         error = error.__cause__ or error.__context__
 
 
@@ -288,7 +292,7 @@ def _noted_error(item: pytest.Item) -> BaseException | None:
 
 def _end(item: pytest.Item, error: BaseException | None) -> None:
     """End the case of a test, if it has one, whose code ended with `error`."""
-    from unittest import SkipTest  # noqa: PLC0415 - a test without a case needs none of it
+    from unittest import SkipTest
 
     if CASE not in item.stash:
         return
@@ -300,8 +304,8 @@ def _end(item: pytest.Item, error: BaseException | None) -> None:
 
 def _judge(item: pytest.Item, error: BaseException | None) -> None:
     """Conclude the case, and raise if a gate did not pass, unless the test ended with an error of its own."""
-    from pytest_vramguard.render.terminal import failure_text  # noqa: PLC0415 - only a case renders
-    from pytest_vramguard.verdict import Outcome  # noqa: PLC0415 - only a case has an outcome
+    from pytest_vramguard.render.terminal import failure_text
+    from pytest_vramguard.verdict import Outcome
 
     case = item.stash[CASE]
     result = item.stash[RESULT] = case.conclude(error)
@@ -326,7 +330,7 @@ def _fail(message: str, error: BaseException | None = None) -> NoReturn:
 
 def _attach(report: pytest.TestReport, item: pytest.Item) -> None:
     """Let the report carry what `ReportHooks` needs; pytest-xdist carries builtins along."""
-    from pytest_vramguard.report_table import case_to_table  # noqa: PLC0415 - only a case has a result
+    from pytest_vramguard.report_table import case_to_table
 
     report.vramguard = {  # type: ignore[attr-defined]  # a report keeps any attribute
         "usage_error": item.stash.get(USAGE_ERROR, False),
@@ -364,7 +368,7 @@ class ReportHooks:
         return outcome
 
     def _write(self, path: Path) -> None:
-        from pytest_vramguard.render.json import render  # noqa: PLC0415 - only a report renders
+        from pytest_vramguard.render.json import render
 
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -377,7 +381,7 @@ class ReportHooks:
         """Print the table of all cases, and why it could not be written."""
         if not self._tables:
             return
-        from pytest_vramguard.render.terminal import render  # noqa: PLC0415 - only a report renders
+        from pytest_vramguard.render.terminal import render
 
         terminalreporter.section("vramguard")
         terminalreporter.write(render(self._report(), width=config.get_terminal_writer().fullwidth))
@@ -385,8 +389,8 @@ class ReportHooks:
             terminalreporter.write_line(self._write_fault, red=True)
 
     def _report(self) -> Report:
-        from pytest_vramguard.report import Report  # noqa: PLC0415 - only a report with cases needs it
-        from pytest_vramguard.report_table import case_from_table  # noqa: PLC0415 - the same
+        from pytest_vramguard.report import Report
+        from pytest_vramguard.report_table import case_from_table
 
         cases = tuple(case_from_table(table) for table in self._tables.values())
         return Report(tool=f"pytest-vramguard {version('pytest-vramguard')}", cases=cases)

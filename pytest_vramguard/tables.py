@@ -206,7 +206,7 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
     >>> did_you_mean("max_step", ["max_steps", "bf16"])
     "; did you mean 'max_steps'?"
     """
-    from difflib import get_close_matches  # noqa: PLC0415 (only faulty input pays for it)
+    from difflib import get_close_matches
 
     nearest = get_close_matches(word, known, n=1)
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
@@ -237,11 +237,11 @@ def _parsed(path: Path, source: str, error: type[VramguardError]) -> Mapping[str
 def _parser(path: Path) -> Callable[[str], object]:
     """Return the parser of the file's language; it is imported only where there is something to parse."""
     if path.suffix == ".json":
-        import json  # noqa: PLC0415
+        import json
 
         return json.loads
     if sys.version_info >= (3, 11):
-        import tomllib  # noqa: PLC0415
+        import tomllib
     else:
-        import tomli as tomllib  # noqa: PLC0415
+        import tomli as tomllib
     return tomllib.loads

@@ -68,7 +68,7 @@ def nvml_symbols(site_packages: Path) -> set[str]:
 
 
 def kind_of(name: str, names: set[str]) -> str:
-    """Return `name` with its kind. A name beside which a `_v2` exists is the interface of CUDA 3, without a handle: refused."""
+    """Return `name` with its kind. A name beside which a `_v2` exists is CUDA 3's interface, without a handle: refused."""
     legacy = f"{name.removesuffix('_64')}_v2" in names
     if not legacy and (COMPUTE.fullmatch(name) or COMPUTE_BY_NAME.fullmatch(name)):
         return f"{name} compute"
@@ -81,7 +81,9 @@ def main(site_packages: Path, include: Path) -> None:
     lists["libcuda.so.1"] = driver_symbols(include)
     lists["libnvidia-ml.so.1"] = nvml_symbols(site_packages)
     for soname, names in lists.items():
-        TARGET.joinpath(f"{soname}.txt").write_text("".join(f"{kind_of(name, names)}\n" for name in sorted(names)), encoding="utf-8")
+        TARGET.joinpath(f"{soname}.txt").write_text(
+            "".join(f"{kind_of(name, names)}\n" for name in sorted(names)), encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

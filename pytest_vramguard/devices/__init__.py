@@ -29,9 +29,9 @@ def real_card_present() -> bool:
 def select_device(choice: DeviceChoice) -> Device:
     """Return the device for `choice`; `auto` takes a real card if there is one, else the emulated one."""
     if choice == "cuda" or (choice == "auto" and real_card_present()):
-        from pytest_vramguard.devices.cuda import CudaDevice  # noqa: PLC0415 - only the chosen device is imported
+        from pytest_vramguard.devices.cuda import CudaDevice
 
         return CudaDevice()
-    from pytest_vramguard.devices.emulated import EmulatedDevice  # noqa: PLC0415 - only the chosen device is imported
+    from pytest_vramguard.devices.emulated import EmulatedDevice
 
     return EmulatedDevice()

@@ -49,7 +49,7 @@ class Device(Protocol):
         ...
 
     def gaps(self) -> tuple[str, ...]:
-        """Return what was asked of the device since `place` that it could not answer, each as a clause; empty if nothing was."""
+        """Return what the device was asked since `place` and could not answer, each as a clause; empty if there was nothing."""
         ...
 
     def notes(self) -> tuple[str, ...]:

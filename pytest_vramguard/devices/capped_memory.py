@@ -22,7 +22,7 @@ def memory_of(target: Card) -> Iterator[None]:
     """Make `torch.cuda.mem_get_info` answer as `target` would, in bytes, while the code inside runs."""
     asked_of_driver = torch.cuda.mem_get_info
 
-    def mem_get_info(device: object = None) -> tuple[int, int]:
+    def mem_get_info(device: torch.types.Device = None) -> tuple[int, int]:
         """Return free and total bytes of the target."""
         really_free_bytes = asked_of_driver(device)[0]
         free_bytes = target.usable_bytes - target.context_bytes - torch.cuda.memory_reserved(device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_vramguard.devices.emulated.libraries import UUID_PREFIX
 from pytest_vramguard.devices.gpu_lock import gpu_lock
@@ -47,7 +47,7 @@ class CudaDevice:
         Raises:
             DeviceUnavailable: torch finds no card.
         """
-        import torch  # noqa: PLC0415 - heavy; only a case needs it
+        import torch
 
         if not torch.cuda.is_available():
             message = "torch: finds no CUDA card, expected one; check nvidia-smi, or use --vram-device emulated"
@@ -69,7 +69,7 @@ class CudaDevice:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Run while no other process runs a case on this card, and see no more memory than the target has."""
-        from pytest_vramguard.devices.capped_memory import memory_of  # noqa: PLC0415 - torch, which only a case needs
+        from pytest_vramguard.devices.capped_memory import memory_of
 
         with gpu_lock(self._properties.uuid), memory_of(self._target) if self._capped and self._target else nullcontext():
             yield
@@ -80,7 +80,7 @@ class CudaDevice:
         if target is None or found.total_memory >= target.usable_bytes:
             return ()
         return (
-            f"{found.name} has {exact_text(found.total_memory)}, less than {target.key} with {exact_text(target.usable_bytes)}; "
+            f"{found.name}: {exact_text(found.total_memory)}, expected the {exact_text(target.usable_bytes)} of {target.key}; "
             "run on a card at least as large, or use --vram-device emulated",
         )
 
@@ -101,8 +101,8 @@ class CudaDevice:
         )
 
     @property
-    def _properties(self):  # type: ignore[no-untyped-def]  # noqa: ANN202 - torch's own type has no public name
-        import torch  # noqa: PLC0415 - heavy; only a case needs it
+    def _properties(self) -> Any:  # torch gives its type no public name
+        import torch
 
         return torch.cuda.get_device_properties(0)
 
@@ -112,7 +112,7 @@ class CudaDevice:
 
 
 def _driver_version() -> str:
-    import pynvml  # noqa: PLC0415 - loads the driver's library
+    import pynvml
 
     try:
         pynvml.nvmlInit()

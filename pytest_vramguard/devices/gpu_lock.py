@@ -17,7 +17,7 @@ def gpu_lock(uuid: object) -> Iterator[None]:
 
     The lock is the kernel's, on a file in the temporary directory: it goes with the process, however that ends.
     """
-    import fcntl  # noqa: PLC0415 - not on Windows, where this package must still be importable
+    import fcntl  # not on Windows, where this package must still be importable
 
     with Path(tempfile.gettempdir(), f"vramguard-{uuid}.lock").open("a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)

@@ -56,17 +56,15 @@ class BlockHistory:
 
     def start(self) -> None:
         """Begin to record. Python and C++ stacks are not recorded: they cost more than the allocation."""
-        torch.cuda.memory._record_memory_history(  # noqa: SLF001 - documented in "Understanding CUDA Memory Usage"
-            "all", context=None, max_entries=MOST_EVENTS, clear_history=True
-        )
+        torch.cuda.memory._record_memory_history("all", context=None, max_entries=MOST_EVENTS, clear_history=True)
 
     def stop(self) -> None:
         """Record no more."""
-        torch.cuda.memory._record_memory_history(None)  # noqa: SLF001
+        torch.cuda.memory._record_memory_history(None)
 
     def take(self) -> None:
         """Move what torch has recorded since the last call into this history."""
-        chunk = torch.cuda.memory._snapshot(0)["device_traces"][0]  # noqa: SLF001
+        chunk = torch.cuda.memory._snapshot(0)["device_traces"][0]
         self.overflowed = self.overflowed or len(chunk) >= MOST_EVENTS
         for event in chunk:
             self._apply(event["action"], event.get("addr", 0), event["size"])  # an out-of-memory event has no address
@@ -80,9 +78,9 @@ class BlockHistory:
             self.blocks.append(block)
             self.alive[address] = block
         elif action == "free_completed":
-            block = self.alive.pop(address, None)
-            if block is not None:
-                block.died = self.events
+            freed = self.alive.pop(address, None)
+            if freed is not None:
+                freed.died = self.events
 
     def own(self, owners: Mapping[int, Owner]) -> None:
         """Note the owner of the living blocks at these addresses; a block keeps its first owner."""

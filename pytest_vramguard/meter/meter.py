@@ -15,7 +15,7 @@ from pytest_vramguard.meter.steps import timed_step
 from pytest_vramguard.reading import Measurement, OutOfMemory, PhasePeak
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pytest_vramguard.reading import StepSample
 
@@ -40,7 +40,8 @@ class Meter:
         self._peaks = PeakWatch()
         self._parts = PartsWatch()
         self._stack = ExitStack()
-        self._phases: dict[str, Scope] = {}
+        self._case = Scope(name="the case")
+        self._scopes: list[Scope] = []
         self._samples: list[StepSample] = []
         self._step_count = 0
         self._broken_phase: str | None = None
@@ -56,7 +57,7 @@ class Meter:
         self._base_reserved_bytes = torch.cuda.memory_reserved()
         self._retries_before = _retries()
         self._stack.enter_context(self._parts.watching())
-        self._peaks.open(Scope(name="case"))
+        self._peaks.open(self._case)
         self._stack.enter_context(peaks_kept(self._peaks.fold))
 
     @property
@@ -67,49 +68,48 @@ class Meter:
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Measure the code inside under `name`; several stretches of one name are one phase."""
-        self._peaks.open(Scope(name=name))
+        with self._scope(name):
+            yield
+            self._parts.search_modules()
+
+    @contextmanager
+    def step(self, tokens: int | None = None) -> Iterator[None]:
+        """Measure the code inside as one training step; the first is a phase of its own."""
+        warm = self._timed and self._step_count >= self._warmup_steps
+        if warm:
+            self._parts.rest()
+        self._step_count += 1
+        self._parts.begin_step()
+        with self._scope(FIRST_STEP if self._step_count == 1 else STEADY):
+            with timed_step(self._samples, tokens) if warm else nullcontext():
+                yield
+            self._parts.end_step()
+
+    @contextmanager
+    def _scope(self, name: str) -> Iterator[None]:
+        scope = Scope(name=name)
+        self._scopes.append(scope)
+        self._peaks.open(scope)
         try:
             yield
         except BaseException:
             self._note_broken(name)
             raise
         finally:
-            self._parts.search_modules()
-            self._keep(self._peaks.close())
-
-    @contextmanager
-    def step(self, tokens: int | None = None) -> Iterator[None]:
-        """Measure the code inside as one training step; the first is a phase of its own."""
-        name = FIRST_STEP if self._step_count == 0 else STEADY
-        warm = self._timed and self._step_count >= self._warmup_steps
-        if warm:
-            self._parts.rest()
-        self._step_count += 1
-        self._parts.begin_step()
-        self._peaks.open(Scope(name=name))
-        try:
-            with timed_step(self._samples, tokens) if warm else nullcontext():
-                yield
-        except BaseException:
-            self._note_broken(name)
-            raise
-        else:
-            self._parts.end_step()
-        finally:
-            self._keep(self._peaks.close())
+            self._peaks.close(scope)
 
     def end(self, error: BaseException | None) -> Measurement | OutOfMemory:
         """Stop to measure; `error` is the out-of-memory that ended the case, if one did."""
         if error is not None:
-            self._note_broken("the case")
-        case = self._peaks.close()
+            self._note_broken(self._peaks.scopes[-1].name)
+        self._peaks.close(self._case)
         self._stack.close()
-        measured = self._measurement(case)
+        measured = self._measurement(self._case)
         if error is None:
             return measured
         return OutOfMemory(
             message=str(error),
-            phase=self._broken_phase or "the case",
+            phase=self._broken_phase or self._case.name,
             peak_allocated_bytes=measured.peak_allocated_bytes,
             peak_reserved_bytes=measured.peak_reserved_bytes,
             context_bytes=measured.context_bytes,
@@ -125,7 +125,7 @@ class Meter:
             peak_reserved_bytes=case.reserved_bytes - self._base_reserved_bytes,
             context_bytes=self._context_bytes(case),
             parts=self._parts.parts(peak_allocated_bytes),
-            phases=tuple(self._phase_peak(scope) for scope in self._phases.values()),
+            phases=tuple(self._phase_peak(scope) for scope in self._phases()),
             steps=tuple(self._samples),
             step_count=self._step_count,
             allocator_retries=_retries() - self._retries_before,
@@ -155,9 +155,12 @@ class Meter:
             peak_device_bytes=reserved_bytes + self._context_bytes(scope),
         )
 
-    def _keep(self, scope: Scope) -> None:
-        """Add a finished stretch to the phase of its name."""
-        self._phases[scope.name] = self._phases[scope.name].joined(scope) if scope.name in self._phases else scope
+    def _phases(self) -> Iterable[Scope]:
+        """Return one scope for each name, in the order of first appearance."""
+        phases: dict[str, Scope] = {}
+        for scope in self._scopes:
+            phases[scope.name] = phases[scope.name].joined(scope) if scope.name in phases else scope
+        return phases.values()
 
     def _note_broken(self, name: str) -> None:
         """Remember the innermost phase that an exception left, and who owned what while its frames are alive."""
@@ -172,7 +175,7 @@ def clean() -> None:
         return
     release_last_error()
     gc.collect()
-    torch._C._cuda_clearCublasWorkspaces()  # noqa: SLF001 - the one way to give them back
+    torch._C._cuda_clearCublasWorkspaces()
     torch.cuda.empty_cache()
 
 

@@ -6,12 +6,13 @@ import gc
 from typing import TYPE_CHECKING, Final
 
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from pytest_vramguard.meter.blocks import Owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    from torch.optim import Optimizer
 
 NESTING: Final = 3
 """How deep tensors are looked for inside the attributes of a parameter: bitsandbytes' double quantisation nests two states."""
@@ -33,7 +34,7 @@ def module_memory() -> dict[int, Owner]:
     gradients: dict[int, Owner] = {}
     weights: dict[int, Owner] = {}
     for module in _living_modules():
-        for tensor in (*module._parameters.values(), *module._buffers.values()):  # noqa: SLF001 - the public iterators recurse
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
             if tensor is None:
                 continue
             weights |= _addresses(_with_attributes(tensor), Owner.WEIGHTS)

@@ -111,7 +111,7 @@ class PartsWatch:
             self.history.own(module_memory())
 
     def _stretch_of(self, event: int) -> tuple[int, int | None]:
-        """Return first and last event of the step around `event`: (.., None) if it never ended, the whole history outside steps."""
+        """Return first and last event (None: not ended) of the step around `event`; outside steps, of the whole history."""
         if self.step_begun is not None and event > self.step_begun:
             return self.step_begun, None
         for begun, ended in self.steps:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-_reset = torch._C._cuda_resetPeakMemoryStats  # noqa: SLF001 - what every public reset calls; kept before anybody wraps it
+_reset = torch._C._cuda_resetPeakMemoryStats  # what every public reset calls; kept before anybody wraps it
 
 
 def reset_peaks(device: int = 0) -> None:
@@ -22,7 +22,7 @@ def reset_peaks(device: int = 0) -> None:
     _reset(device)
 
 
-@dataclass(kw_only=True, slots=True)
+@dataclass(eq=False, kw_only=True, slots=True)
 class Scope:
     """A stretch of code and the peaks seen in it so far, in bytes."""
 
@@ -69,13 +69,15 @@ class PeakWatch:
         self.fold()
         self.scopes.append(scope)
 
-    def close(self) -> Scope:
-        """Stop to count for the innermost scope and return it."""
+    def close(self, scope: Scope) -> None:
+        """Stop to count for `scope` and for those opened inside it that were never closed; nothing if it is closed already."""
+        if scope not in self.scopes:
+            return
         self.fold()
         outside = outside_allocator_bytes()
-        for scope in self.scopes:
-            scope.outside_bytes = _largest(scope.outside_bytes, outside)
-        return self.scopes.pop()
+        for opened in self.scopes:
+            opened.outside_bytes = _largest(opened.outside_bytes, outside)
+        del self.scopes[self.scopes.index(scope) :]
 
 
 @contextmanager
@@ -86,8 +88,8 @@ def peaks_kept(fold: Callable[[], None]) -> Iterator[None]:
         fold()
         reset_peaks(device)
 
-    torch._C._cuda_resetPeakMemoryStats = fold_and_reset  # noqa: SLF001
+    torch._C._cuda_resetPeakMemoryStats = fold_and_reset
     try:
         yield
     finally:
-        torch._C._cuda_resetPeakMemoryStats = _reset  # noqa: SLF001
+        torch._C._cuda_resetPeakMemoryStats = _reset

@@ -38,7 +38,7 @@ def _reset_bitsandbytes() -> None:
     """
     if "bitsandbytes" not in sys.modules:
         return
-    from bitsandbytes import functional, optim  # noqa: PLC0415 (only where it is loaded anyway)
+    from bitsandbytes import functional, optim
 
     optim.GlobalOptimManager.get_instance().initialize()
     functional.name2qmap.clear()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def train(recipe: Recipe, *, steps: int, watch: Watch) -> None:
     """Train `recipe` as `runner.run` does, after loading the stack if it is not loaded yet."""
     load_stack()
-    from pytest_vramguard.recipes.runner import run  # noqa: PLC0415 (heavy)
+    from pytest_vramguard.recipes.runner import run
 
     run(recipe, steps=steps, watch=watch)
 
@@ -30,7 +30,7 @@ def load_stack() -> None:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        import pytest_vramguard.recipes.runner  # noqa: F401, PLC0415 (heavy)
+        import pytest_vramguard.recipes.runner  # noqa: F401 (imported for what it imports)
     finally:
         if collecting:
             gc.enable()

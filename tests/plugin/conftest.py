@@ -7,8 +7,9 @@ import pytest
 from tests.plugin.projects import ENVIRONMENT
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give runs of pytester the same environment everywhere."""
+@pytest.fixture
+def pytester(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """Return pytest's own fixture, which empties the environment, with ours."""
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
+    return pytester

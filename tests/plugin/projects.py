@@ -42,7 +42,7 @@ def ask_too_much():
 '''
 """The beginning of test modules that use memory."""
 
-_WORDS: Final = re.compile(r"(PASSED|FAILED|ERROR|XFAIL|XPASS) \S*?::(\S+)")
+_WORDS: Final = re.compile(r"(PASSED|FAILED|ERROR|XFAIL|XPASS) (?:at setup of )?\S*?::(\S+)")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +62,19 @@ class Run:
     def outcomes(self) -> dict[str, str]:
         """What pytest says of each test, as in the lines of `-rA`, by its name without the file; skipped tests have none."""
         return {found[2]: found[1] for line in self.result.outlines if (found := _WORDS.match(line))}
+
+    @property
+    def usage_errors(self) -> list[str]:
+        """The lines of the message with which pytest refused to run; empty if it was not one of those clear messages."""
+        lines = [line for line in self.text.splitlines() if line]
+        start = next((index for index, line in enumerate(lines) if line.startswith("ERROR: ")), len(lines))
+        return [line.removeprefix("ERROR: ") for line in lines[start:]]
+
+    @property
+    def is_clean_usage_error(self) -> bool:
+        """Whether the status is that of a usage error, without a traceback and without a test that counts as passed."""
+        wrong = [word for word in ("Traceback", "INTERNALERROR", " passed") if word in self.text]
+        return self.result.ret == pytest.ExitCode.USAGE_ERROR and not wrong
 
     @property
     def report(self) -> dict[str, Any]:
@@ -85,6 +98,11 @@ class Run:
         start = next(index for index, line in enumerate(lines) if re.fullmatch(rf"_+ (ERROR at setup of )?{name} _+", line)) + 1
         end = next(index for index, line in enumerate(lines) if index > start and re.match(r"___+ |===+ |---+ ", line))
         return lines[start:end]
+
+
+def run_in(pytester: pytest.Pytester, *arguments: str) -> Run:
+    """Run pytest on what `pytester` has made, in a process of its own."""
+    return Run(result=pytester.runpytest_subprocess(*arguments), folder=pytester.path)
 
 
 def run_once(folder: Path, files: Mapping[str, str], *arguments: str) -> Run:

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.stack
 
 MODULE = (
     HOLD
-    + '''
+    + """
 @pytest.mark.vram(max_gb=1)
 def test_under_max_gb():
     hold(2**28)
@@ -51,7 +51,7 @@ def full_card():
 @pytest.mark.vram
 def test_out_of_memory_in_a_fixture(full_card):
     pass
-'''
+"""
 )
 
 
@@ -62,7 +62,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_pytest_reports_what_the_gates_say(run: Run) -> None:
-    """A test whose gates pass is passed, one with a failing gate has failed, and the run ends with the status of failed tests."""
+    """A test passes if its gates do and fails if one of them fails, and the run ends with the status of failed tests."""
     expected = {
         "test_under_max_gb": "PASSED",
         "test_over_max_gb": "FAILED",
@@ -129,7 +129,9 @@ def test_a_full_card_is_a_failed_gate_with_the_message_of_pytorch(run: Run, name
     case = run.cases[name]
 
     assert "out_of_memory" == case["reading"]["kind"]
-    assert case["reading"]["message"].startswith("CUDA out of memory. Tried to allocate 64.00 GiB. GPU 0 has a total capacity of ")
+    assert case["reading"]["message"].startswith(
+        "CUDA out of memory. Tried to allocate 64.00 GiB. GPU 0 has a total capacity of "
+    )
     assert ["FAIL"] == [verdict["outcome"] for verdict in case["verdicts"]]
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pytest_vramguard.devices.emulated.known.mode import KnownValues
 from torch import Tensor
+
+from pytest_vramguard.devices.emulated.known.mode import KnownValues
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 pytestmark = [pytest.mark.stack]
 
@@ -102,8 +106,9 @@ def test_gradient_through_a_masked_large_tensor() -> None:
 
     hidden.masked_scatter(mask, source)[mask[:, 0]].sum().backward()
 
-    assert LARGE == hidden.grad.shape
-    assert LARGE == source.grad.shape
+    assert hidden.grad is not None
+    assert source.grad is not None
+    assert LARGE == hidden.grad.shape == source.grad.shape
 
 
 def test_unknown_value_is_read_as_zero_and_reported(values: KnownValues) -> None:

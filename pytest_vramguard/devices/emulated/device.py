@@ -46,7 +46,7 @@ class EmulatedDevice:
 
     def place(self, target: Card) -> None:
         """Change the card, if it is another one, and start a new list of gaps."""
-        from pytest_vramguard.devices.emulated import torch_caches  # noqa: PLC0415 - torch, which only a case needs
+        from pytest_vramguard.devices.emulated import torch_caches
 
         if target != self._card:
             libraries.place(target)
@@ -60,8 +60,8 @@ class EmulatedDevice:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Run with the values that shape the computation kept real."""
-        from pytest_vramguard.devices.emulated.known.mode import KnownValues  # noqa: PLC0415 - torch, which only a case needs
-        from pytest_vramguard.devices.emulated.known.triton_writes import triton_writes_seen  # noqa: PLC0415 - the same
+        from pytest_vramguard.devices.emulated.known.mode import KnownValues
+        from pytest_vramguard.devices.emulated.known.triton_writes import triton_writes_seen
 
         values = KnownValues()
         self._reads = values.log
@@ -105,7 +105,9 @@ def _require_emulation() -> None:
     """Raise DeviceUnavailable unless torch, not yet imported, could run on an emulated card here."""
     system = f"{platform.system()} {platform.machine()}"
     if system != "Linux x86_64":
-        message = f"emulated card: this is {system}, expected Linux x86_64; run these tests there, or on a real card with --vram-device cuda"
+        message = (
+            f"emulated card: this is {system}, expected Linux x86_64; run there, or on a real card with --vram-device cuda"
+        )
         raise DeviceUnavailable(message)
     if not libraries.built():
         message = (

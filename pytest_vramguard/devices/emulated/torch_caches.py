@@ -55,7 +55,7 @@ def _overwrite(kept: object) -> None:
 def _empty_caches() -> None:
     for found in gc.get_objects():
         # The type is asked, not the object: some proxies run code when isinstance asks them for their class.
-        if type(found) is functools._lru_cache_wrapper:  # noqa: SLF001 - the only name that the type has
+        if type(found) is functools._lru_cache_wrapper:
             package = (getattr(found, "__module__", None) or "").partition(".")[0]
             if package in CACHING_PACKAGES:
                 found.cache_clear()

@@ -37,12 +37,12 @@ class KnownValues(TorchDispatchMode):
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
-        """Tell torch not to wrap `__torch_dispatch__` in a guard against being compiled, which costs more than the call itself."""
+        """Tell torch not to guard `__torch_dispatch__` against being compiled, which costs more than the call itself."""
         return False
 
     def __init__(self) -> None:
         """Start with nothing known on the card."""
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # torch leaves it untyped
         self.known = KnownStorages()
         self.log = ReadLog()
         self._handlers: dict[Kind, Handler] = {
@@ -76,9 +76,8 @@ class KnownValues(TorchDispatchMode):
     def _pure(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         if not self._all_known(_tensors(args, kwargs)):
             result = func(*args, **kwargs)
-            if plan.name == "aten::_to_copy" and not result.is_cuda and args[0].is_cuda:
-                self.log.note_read()
-                result.zero_()
+            if plan.name == "aten::_to_copy" and args[0].is_cuda and not result.is_cuda:
+                self._note_host_copy(result)
             return result
         return self._with_values(func, plan, args, kwargs)
 
@@ -95,9 +94,9 @@ class KnownValues(TorchDispatchMode):
     def _computed(
         self, func: OpOverload, args: Arguments, kwargs: Keywords, fresh: list[Tensor]
     ) -> list[tuple[Tensor, Tensor]]:
-        """Return each fresh tensor with its values from the CPU; those that the CPU cannot say stay unknown.
+        """Return the fresh tensors with their values from the CPU, without those that the CPU cannot say.
 
-        A few operators exist in one form for each kind of device and pass results between their halves in their own way.
+        A few operators pass results between their halves in a form of their own for each kind of device.
         """
         try:
             computed = func(*_on_host(args), **_on_host(kwargs))
@@ -114,7 +113,10 @@ class KnownValues(TorchDispatchMode):
         if not (all(is_small(target) for target in targets) and self._all_known(inputs)):
             return self._unknown(func, plan, args, kwargs)
         on_cpu_args, on_cpu_kwargs = _on_host(args), _on_host(kwargs)
-        func(*on_cpu_args, **on_cpu_kwargs)
+        try:
+            func(*on_cpu_args, **on_cpu_kwargs)
+        except RuntimeError:  # not an operator of the CPU
+            return self._unknown(func, plan, args, kwargs)
         result = func(*args, **kwargs)
         for target, values in zip(targets, _written(plan, on_cpu_args, on_cpu_kwargs), strict=True):
             if target.is_cuda:
@@ -126,9 +128,14 @@ class KnownValues(TorchDispatchMode):
         """Run an operator that writes to the host; a copy of unknown values from the card writes zeros there."""
         result = func(*args, **kwargs)
         if plan.name == "aten::copy_" and not self._all_known(_tensors(args[1:2])):
-            self.log.note_read()
-            targets[0].zero_()
+            self._note_host_copy(targets[0])
         return result
+
+    def _note_host_copy(self, copied: Tensor) -> None:
+        """Make a small host copy of unknown values zero; a large one is zero already, and nobody decides by it."""
+        if copied.numel() * copied.element_size() <= REAL_COPY_BYTES:
+            self.log.note_read()
+            copied.zero_()
 
     def _unknown(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Run an operator whose results are not known, and forget what it writes to."""
@@ -138,7 +145,7 @@ class KnownValues(TorchDispatchMode):
         return func(*args, **kwargs)
 
     def _lifted(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Tensor:
-        """Note a tensor made of Python data, as in `torch.tensor([1, 2], device="cuda")`, whose copy to the card is not dispatched."""
+        """Note a tensor made of Python data, as by `torch.tensor([1], device="cuda")`: its copy to the card is not dispatched."""
         lifted: Tensor = func(*args, **kwargs)
         if lifted.is_cuda and lifted.untyped_storage().nbytes() <= REAL_COPY_BYTES and is_small(lifted):
             self.known.add(lifted)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import torch
-from torch._ops import OpOverload
+
+if TYPE_CHECKING:
+    from torch._ops import OpOverload
 
 READS: Final = ("aten::_local_scalar_dense", "aten::equal")
 """Operators that answer with a value of the host."""
@@ -88,7 +90,7 @@ def plan_of(operator: OpOverload) -> Plan:
 
 
 def _planned(operator: OpOverload) -> Plan:
-    schema = operator._schema  # noqa: SLF001 - the only description that there is
+    schema = operator._schema
     written = tuple(
         (position, argument.name)
         for position, argument in enumerate(schema.arguments)
@@ -98,7 +100,7 @@ def _planned(operator: OpOverload) -> Plan:
 
 
 def _kind(operator: OpOverload) -> Kind:
-    schema = operator._schema  # noqa: SLF001
+    schema = operator._schema
     name = schema.name
     by_name = {
         **dict.fromkeys(READS, Kind.READ),

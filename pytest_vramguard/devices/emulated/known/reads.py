@@ -40,7 +40,7 @@ def places_text(places: Counter[str]) -> str:
 
 def _place() -> str:
     """Return file and line of the innermost frame outside of torch and of this package."""
-    frame = sys._getframe(2)  # noqa: SLF001 - inspect.stack() reads source files
+    frame = sys._getframe(2)
     while frame.f_back is not None and _is_machinery(frame.f_globals.get("__name__", ""), frame.f_code.co_filename):
         frame = frame.f_back
     path = Path(frame.f_code.co_filename)

@@ -33,19 +33,19 @@ class KnownStorages:
 
     def holds(self, tensor: Tensor) -> bool:
         """Return whether the values of `tensor` are known."""
-        return tensor.untyped_storage()._cdata in self._alive  # noqa: SLF001 - the identity of a storage
+        return tensor.untyped_storage()._cdata in self._alive
 
     def add(self, tensor: Tensor) -> None:
         """Note that the whole storage of `tensor` is known."""
         storage = tensor.untyped_storage()
-        self._alive[storage._cdata] = StorageWeakRef(storage)  # noqa: SLF001
+        self._alive[storage._cdata] = StorageWeakRef(storage)
         self._added += 1
         if self._added % PRUNE_EVERY == 0:
             self._alive = {key: alive for key, alive in self._alive.items() if not alive.expired()}
 
     def forget(self, tensor: Tensor) -> None:
         """Note that something unknown was written to the storage of `tensor`."""
-        self._alive.pop(tensor.untyped_storage()._cdata, None)  # noqa: SLF001
+        self._alive.pop(tensor.untyped_storage()._cdata, None)
 
 
 def is_small(tensor: Tensor) -> bool:
@@ -60,7 +60,7 @@ def on_host(tensor: Tensor) -> Tensor:
     storage = torch.UntypedStorage(size_bytes)
     _copy(storage.data_ptr(), tensor.untyped_storage().data_ptr(), size_bytes)
     copied = torch.empty(0, dtype=tensor.dtype)
-    return copied.set_(storage, tensor.storage_offset(), tensor.size(), tensor.stride())  # type: ignore[no-any-return, call-overload] # stubs know typed storages alone
+    return copied.set_(storage, tensor.storage_offset(), tensor.size(), tensor.stride())
 
 
 def write_storage(tensor: Tensor, computed: Tensor) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 STORES: Final = ("store", "store_tensor_descriptor")
 """Functions of `triton.language` that write through their first argument, besides those that begin with `atomic_`."""
@@ -20,7 +22,7 @@ STORES: Final = ("store", "store_tensor_descriptor")
 def triton_writes_seen(forget: Callable[[Tensor], None]) -> Iterator[None]:
     """Call `forget` with each tensor that a Triton kernel launched inside may have written to; nothing without Triton."""
     try:
-        from triton.runtime.jit import JITFunction  # noqa: PLC0415 - torch has it on Linux alone
+        from triton.runtime.jit import JITFunction
     except ImportError:
         yield
         return
@@ -64,7 +66,7 @@ def _written_names(function: Callable[..., None]) -> frozenset[str]:
 
 
 def _names_written_by(call: ast.Call) -> set[str]:
-    """Return the names that a call may write through: the pointer of a store, or all that a function of the author's own is given."""
+    """Return the names that a call may write through: the pointer of a store, or all that another function is given."""
     if isinstance(call.func, ast.Attribute):  # tl.store(pointer, ...), tl.atomic_add(pointer, ...), descriptor.store(...)
         if call.func.attr in STORES or call.func.attr.startswith("atomic_"):
             return _names(call.func.value) | (_names(call.args[0]) if call.args else set())

@@ -102,7 +102,7 @@ def stubs(library: Library, defined: set[str]) -> str:
     symbols = listed_symbols(library.soname)
     strangers = sorted(name for name in defined - symbols.keys() if not name.startswith("vg_"))
     if strangers:
-        message = f"{library.source}: {', '.join(strangers)}: defined, expected a name of symbols/{library.soname}.txt; correct the name"
+        message = f"{library.source}: {', '.join(strangers)}: expected names of symbols/{library.soname}.txt; correct them"
         raise BuildError(message)
     text = '#include "core.h"\nint vg_blas_reduction(void *handle, const char *name);\n'
     return text + "".join(stub(name, kind, library.refusal_code) for name, kind in symbols.items() if name not in defined)
