@@ -66,14 +66,13 @@ def test_the_report_is_written_without_a_terminal(pytester: pytest.Pytester) -> 
 @pytest.mark.stack
 def test_the_debugger_opens_where_the_card_was_full(pytester: pytest.Pytester) -> None:
     """With --pdb a failed gate stops in the test's own frames, and the run goes on to its end."""
-    pytester.makepyfile(f"{HOLD}\n@pytest.mark.vram\ndef test_full():\n    mine = 'a local of mine'\n    hold(2**36)\n")
+    pytester.makepyfile(test_full=f"{HOLD}\n@pytest.mark.vram\ndef test_full():\n    hold(2**36)\n")
     command = (sys.executable, "-m", "pytest", "--pdb", *ENVIRONMENT["PYTEST_ADDOPTS"].split(), *ON_RTX3060)
 
-    result = pytester.run(*command, stdin=b"up 99\nwhere\np mine\nc\n", timeout=120)
+    run = Run(result=pytester.run(*command, stdin=b"where\ncontinue\n", timeout=120), folder=pytester.path)
 
-    run = Run(result=result, folder=pytester.path)
     assert {"test_full": "FAIL"} == run.verdicts
-    assert "entering PDB" in run.text
+    run.result.stdout.fnmatch_lines(["*entering PDB*", "*test_full.py(*)test_full()", "-> hold(2[*][*]36)", "*PDB continue*"])
 
 
 @pytest.mark.stack

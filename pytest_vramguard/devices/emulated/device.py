@@ -47,7 +47,9 @@ class EmulatedDevice:
     def place(self, target: Card) -> None:
         """Change the card, if it is another one, and start a new list of gaps."""
         from pytest_vramguard.devices.emulated import torch_caches
+        from pytest_vramguard.devices.emulated.kernels import require_kernels
 
+        require_kernels(target)
         if target != self._card:
             libraries.place(target)
             self._card = target
