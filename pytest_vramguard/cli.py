@@ -5,16 +5,24 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from pytest_vramguard import __version__
 from pytest_vramguard.cards import load_catalogue
-from pytest_vramguard.errors import VramguardError
+from pytest_vramguard.errors import SettingsError, VramguardError
+from pytest_vramguard.reading import OutOfMemory
 from pytest_vramguard.render import cards as cards_text
-from pytest_vramguard.settings import wishes_of_project
+from pytest_vramguard.render import terminal
+from pytest_vramguard.report import Report
+from pytest_vramguard.report_file import write_report
+from pytest_vramguard.settings import PROJECT_KEYS, resolve, wishes_of_mapping, wishes_of_project
+from pytest_vramguard.verdict import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+Answer: TypeAlias = tuple[str, int]
+"""What a subcommand gives: the text to print, and the exit status."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,15 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        text: str = options.command(options)
+        answer: Answer = options.command(options)
     except VramguardError as fault:
         sys.stderr.write(f"vramguard: {fault}\n")
         return fault.exit_code
+    text, status = answer
     sys.stdout.write(text)
-    return 0
+    return status
 
 
-def list_cards(options: argparse.Namespace) -> str:
+def list_cards(options: argparse.Namespace) -> Answer:
     """Return the catalogue: the built-in cards, those of `[tool.vramguard]` in this folder, and those of `--cards`.
 
     Raises:
@@ -41,7 +50,39 @@ def list_cards(options: argparse.Namespace) -> str:
     """
     project_files = wishes_of_project(Path("pyproject.toml")).cards or ()
     catalogue = load_catalogue((*project_files, *options.cards))
-    return cards_text.render_json(catalogue.cards) if options.json else cards_text.render(catalogue.cards)
+    return cards_text.render_json(catalogue.cards) if options.json else cards_text.render(catalogue.cards), 0
+
+
+def run(options: argparse.Namespace) -> Answer:
+    """Run a command on an emulated card; return the report, and the command's own status if it failed for a reason of its own.
+
+    Otherwise the status is 1 unless every process passed every gate.
+
+    Raises:
+        VramguardError: the card is unknown, the command does not exist, or cards cannot be emulated here.
+    """
+    from pytest_vramguard.run.launch import run_command  # imports the device, which the other subcommands do without
+
+    project = wishes_of_project(Path("pyproject.toml"))
+    asked = {"target": options.target, "json": options.json, "max_gb": options.max_gb, "band": options.band}
+    wishes = wishes_of_mapping(asked, "command line: --", PROJECT_KEYS, Path.cwd())
+    settings = resolve(wishes, project)
+    if len(settings.targets) != 1:
+        message = f"command line: --target: got {len(settings.targets)} cards, expected one, as in --target rtx3060"
+        raise SettingsError(message)
+    command = options.arguments[1:] if options.arguments[:1] == ["--"] else options.arguments
+    if not command:
+        message = "command line: no command, expected one behind two dashes, as in: vramguard run -- python train.py"
+        raise SettingsError(message)
+    card = load_catalogue(settings.cards).find(settings.targets[0])
+    cases, status = run_command(command, card, settings)
+    report = Report(tool=f"pytest-vramguard {__version__}", cases=cases)
+    if settings.json_path is not None:
+        write_report(report, settings.json_path)
+    passed = all(case.outcome is Outcome.PASS for case in cases)
+    full = any(isinstance(case.reading, OutOfMemory) for case in cases)
+    accounts = [terminal.failure_text(case) + "\n\n" for case in cases if case.outcome is not Outcome.PASS]
+    return "".join([*accounts, terminal.render(report)]), status if status and not full else int(not passed)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,6 +102,14 @@ def _parser() -> _Parser:
     cards.add_argument("--json", action="store_true", help="print every field and its source as JSON")
     cards.add_argument("--cards", nargs="+", type=Path, default=[], metavar="FILE", help="TOML files with further cards")
     cards.set_defaults(command=list_cards)
+
+    command = commands.add_parser("run", help="run any command on an emulated card and judge its peak memory")
+    command.add_argument("--target", metavar="CARD", help="the card, as vramguard cards lists it")
+    command.add_argument("--json", metavar="PATH", help="write the report as JSON to this path")
+    command.add_argument("--max-gb", type=float, metavar="GIB", help="fail above this peak, besides the card itself")
+    command.add_argument("--band", type=float, nargs=2, metavar=("LOW", "HIGH"), help="fail outside this share of the card")
+    command.add_argument("arguments", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its arguments")
+    command.set_defaults(command=run)
     return parser
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pytest_vramguard.cards import Card
     from pytest_vramguard.devices import Device
     from pytest_vramguard.meter.meter import Meter
+    from pytest_vramguard.report import DeviceFacts
     from pytest_vramguard.settings import Settings
 
 
@@ -163,16 +164,7 @@ class Case:
         """Stop to measure and judge; `error` is the exception that ended the test, if one did."""
         reading = self._read(error)
         self._stack.close()
-        verdicts = tuple(gate.judge(reading, self.card) for gate in self._gates())
-        return CaseResult(
-            id=self.id,
-            target=self.card.key,
-            target_usable_bytes=self.card.usable_bytes,
-            device=self._device.facts(),
-            reading=reading,
-            verdicts=verdicts,
-            advice=self._advice(reading),
-        )
+        return judged(self.id, self.card, self._device.facts(), reading, self._settings)
 
     @property
     def _open_meter(self) -> Meter:
@@ -211,14 +203,29 @@ class Case:
         since = f"since {self.culprit}" if self.culprit else "since before the first case"
         return f"{size_text(self.leftover_bytes)} were still held from before this test ({since})"
 
-    def _gates(self) -> list[Gate]:
-        max_gb, band = self._settings.max_gb, self._settings.band
-        gates: list[Gate] = [FitGate(max_bytes=None if max_gb is None else max(bytes_of_gib(max_gb), 1))]
-        if band is not None:
-            gates.append(BandGate(low=band[0], high=band[1]))
-        return gates
 
-    def _advice(self, reading: Reading) -> str | None:
-        if self._settings.band is not None or not isinstance(reading, Measurement):
-            return None
-        return advise(reading.peak_device_bytes / self.card.usable_bytes)
+def judged(case_id: str, card: Card, device: DeviceFacts, reading: Reading, settings: Settings) -> CaseResult:
+    """Return the result of a case that read `reading`: the verdict of each gate that `settings` ask for."""
+    return CaseResult(
+        id=case_id,
+        target=card.key,
+        target_usable_bytes=card.usable_bytes,
+        device=device,
+        reading=reading,
+        verdicts=tuple(gate.judge(reading, card) for gate in _gates(settings)),
+        advice=_advice(card, reading, settings),
+    )
+
+
+def _gates(settings: Settings) -> list[Gate]:
+    max_bytes = None if settings.max_gb is None else max(bytes_of_gib(settings.max_gb), 1)
+    gates: list[Gate] = [FitGate(max_bytes=max_bytes)]
+    if settings.band is not None:
+        gates.append(BandGate(low=settings.band[0], high=settings.band[1]))
+    return gates
+
+
+def _advice(card: Card, reading: Reading, settings: Settings) -> str | None:
+    if settings.band is not None or not isinstance(reading, Measurement):
+        return None
+    return advise(reading.peak_device_bytes / card.usable_bytes)

@@ -368,14 +368,13 @@ class ReportHooks:
         return outcome
 
     def _write(self, path: Path) -> None:
-        from pytest_vramguard.render.json import render
+        from pytest_vramguard.report_file import write_report
 
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(render(self._report()), encoding="utf-8")
-        except OSError as fault:
+            write_report(self._report(), path)
+        except SettingsError as fault:
             self._usage_error = True
-            self._write_fault = f"{path}: {fault.strerror}, expected to write the report there; correct --vram-json"
+            self._write_fault = str(fault)
 
     def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
         """Print the table of all cases, and why it could not be written."""

@@ -60,7 +60,7 @@ def case_to_table(case: CaseResult) -> dict[str, object]:
         "target_usable_bytes": case.target_usable_bytes,
         "outcome": case.outcome.value,
         "device": {**asdict(case.device), "versions": dict(case.device.versions)},
-        "reading": _reading_to_table(case.reading),
+        "reading": reading_to_table(case.reading),
         "verdicts": [_verdict_to_table(verdict) for verdict in case.verdicts],
         "advice": case.advice,
     }
@@ -100,7 +100,8 @@ def _device(table: Table) -> DeviceFacts:
     )
 
 
-def _reading_to_table(reading: Reading) -> dict[str, object]:
+def reading_to_table(reading: Reading) -> dict[str, object]:
+    """Return `reading` in builtins; `kind` says which it is."""
     # Every branch returns, so a reading that is added and forgotten here is mypy's "missing return statement".
     match reading:
         case NotMeasured():
@@ -118,6 +119,16 @@ def _reading_to_table(reading: Reading) -> dict[str, object]:
                 "allocator_retries": reading.allocator_retries,
                 "leftover_bytes": reading.leftover_bytes,
             }
+
+
+def reading_from_table(mapping: Mapping[str, object], source: str = "reading") -> Reading:
+    """Return the reading that `reading_to_table` wrote.
+
+    Raises:
+        ReportError: values are missing or of the wrong type; all faults of `source` together.
+    """
+    with checking(mapping, source, ReportError) as root:
+        return _reading(root)
 
 
 def _reading(table: Table) -> Reading:

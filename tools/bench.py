@@ -2,8 +2,8 @@
 
     make bench
 
-Every figure is a median of several runs, with the runs beside it, and is compared with the most that we allow ourselves. Nothing
-fails here: times on a shared machine are for people to judge, so the test suite asserts none.
+Every figure is a median of several runs, with the runs beside it, and is compared with the most that we allow ourselves.
+Nothing fails here: times on a shared machine are for people to judge, so the test suite asserts none.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -35,19 +36,20 @@ import pytest
 def test_7b_nf4(vram, number):
     vram.train({str(RECIPE)!r})
 """
-DURATIONS: Final = """
-import pathlib
+STAMPS: Final = """
+import pathlib, time
 
-def pytest_runtest_logreport(report):
-    with pathlib.Path("durations.txt").open("a") as lines:
-        lines.write(f"{report.nodeid} {report.duration}\\n")
+def pytest_runtest_logfinish():
+    with pathlib.Path("costs.txt").open("a") as lines:
+        lines.write(f"{time.perf_counter()} {time.process_time()}\\n")
 """
+"""Notes both clocks after each test."""
 PLAIN_TESTS: Final = "".join(f"def test_{number}(): pass\n" for number in range(20))
 IMPORT: Final = """
 import time, pytest
-begin = time.perf_counter()
+begin = time.process_time()
 import pytest_vramguard.plugin
-print(time.perf_counter() - begin)
+print(time.process_time() - begin)
 """
 
 
@@ -58,7 +60,7 @@ class Figure:
     name: str
     runs: tuple[float, ...]
     unit: str
-    most: float | None
+    most: float | None = None
     """What we allow ourselves, in `unit`; None where nothing was promised."""
 
     def __str__(self) -> str:
@@ -66,21 +68,34 @@ class Figure:
         middle = median(self.runs)
         share = "" if self.most is None else f"{middle / self.most:6.2f} of {self.most:g} {self.unit}"
         runs = " ".join(f"{run:.2f}" for run in sorted(self.runs))
-        return f"{self.name:<46}{middle:9.2f} {self.unit:<4}{share:<20}runs: {runs}"
+        return f"{self.name:<54}{middle:9.2f} {self.unit:<4}{share:<20}runs: {runs}"
 
 
-def run(folder: Path, *arguments: str) -> tuple[float, float]:
-    """Run Python in `folder`; return seconds from start to exit, and the peak of its host memory in GiB.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """What one process cost."""
 
-    The peak is that of the process itself, as the kernel counts it: resident, with the pages of shared libraries that it touched.
-    """
+    wall_seconds: float
+    """From start to exit."""
+    cpu_seconds: float
+    """Of user and system; hardly changes with what else the machine does."""
+    peak_gib: float
+    """Peak of resident host memory, with the pages of shared libraries that were touched."""
+
+
+def run(folder: Path, *arguments: str) -> Cost:
+    """Run Python in `folder`; ends the benchmark if it fails."""
     begin = time.perf_counter()
     process = subprocess.Popen([sys.executable, *arguments], cwd=folder, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{' '.join(arguments)}: exit status {process.returncode}; run it in {folder} to see why")
-    return time.perf_counter() - begin, usage.ru_maxrss / 2**20
+    return Cost(
+        wall_seconds=time.perf_counter() - begin,
+        cpu_seconds=usage.ru_utime + usage.ru_stime,
+        peak_gib=usage.ru_maxrss / 2**20,
+    )
 
 
 def project(folder: Path, **files: str) -> Path:
@@ -91,38 +106,43 @@ def project(folder: Path, **files: str) -> Path:
     return folder
 
 
-def cold_figures(folder: Path) -> tuple[Figure, Figure]:
+def cold_figures(folder: Path) -> list[Figure]:
     """Return time and host memory of a run with one 7B case, each in a new process."""
     test = ("-m", "pytest", "-p", "no:cacheprovider", "--vram-target", "rtx3060", "test_vram.py::test_7b_nf4[0]")
-    seconds, gib = zip(*(run(folder, *test) for _ in range(COLD_RUNS)), strict=True)
-    return (
-        Figure(name="7B nf4, start of the process to its exit", runs=seconds, unit="s", most=15),
-        Figure(name="7B nf4, peak of host memory", runs=gib, unit="GiB", most=2),
-    )
+    costs = [run(folder, *test) for _ in range(COLD_RUNS)]
+    return [
+        Figure(name="7B nf4, process from start to exit", runs=tuple(cost.wall_seconds for cost in costs), unit="s", most=15),
+        Figure(name="  of which processor time", runs=tuple(cost.cpu_seconds for cost in costs), unit="s"),
+        Figure(name="  peak of host memory", runs=tuple(cost.peak_gib for cost in costs), unit="GiB", most=2),
+    ]
 
 
-def further_figure(folder: Path) -> Figure:
+def further_figures(folder: Path) -> list[Figure]:
     """Return the time of each case on the same model after the first in one process: set-up, run and tear-down."""
-    (folder / "durations.txt").unlink(missing_ok=True)
+    costs = folder / "costs.txt"
+    costs.unlink(missing_ok=True)
     run(folder, "-m", "pytest", "-p", "no:cacheprovider", "--vram-target", "rtx3060")
-    seconds: dict[str, float] = {}
-    for line in (folder / "durations.txt").read_text(encoding="utf-8").splitlines():
-        name, duration = line.rsplit(" ", 1)
-        seconds[name] = seconds.get(name, 0) + float(duration)
-    return Figure(name="7B nf4, each further case", runs=tuple(seconds.values())[1:], unit="s", most=5)
+    stamps = [tuple(map(float, line.split())) for line in costs.read_text(encoding="utf-8").splitlines()]
+    walls, cpus = ([after - before for before, after in pairwise(clock)] for clock in zip(*stamps, strict=True))
+    return [
+        Figure(name="7B nf4, each further case", runs=tuple(walls), unit="s", most=5),
+        Figure(name="  of which processor time", runs=tuple(cpus), unit="s"),
+    ]
 
 
 def collection_figure(folder: Path) -> Figure:
-    """Return what the plugin adds to `pytest --co` in a project without vram tests: differences of paired runs."""
-    collect = ("-m", "pytest", "--co", "-q", "-p", "no:cacheprovider")
-    run(folder, *collect)  # writes the bytecode
-    differences = [run(folder, *collect)[0] - run(folder, *collect, "-p", "no:vramguard")[0] for _ in range(PAIRS)]
-    return Figure(
-        name="pytest --co without vram tests, with - without",
-        runs=tuple(1000 * each for each in differences),
-        unit="ms",
-        most=10,
-    )
+    """Return what the plugin adds to `pytest --co` in a project without vram tests: differences of paired runs.
+
+    Other plugins are left out: they add no difference, but noise.
+    """
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    collect = ("-m", "pytest", "--co", "-q", "-p", "no:cacheprovider", "-p")
+    pairs = [
+        (run(folder, *collect, "pytest_vramguard.plugin"), run(folder, *collect, "no:vramguard")) for _ in range(PAIRS + 1)
+    ]
+    del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]
+    added = tuple(1000 * (more.cpu_seconds - less.cpu_seconds) for more, less in pairs[1:])  # the first pair writes bytecode
+    return Figure(name="pytest --co without vram tests, added processor time", runs=added, unit="ms", most=10)
 
 
 def import_figure() -> Figure:
@@ -131,13 +151,16 @@ def import_figure() -> Figure:
         subprocess.run([sys.executable, "-c", IMPORT], check=True, capture_output=True, text=True) for _ in range(IMPORTS)
     ]
     return Figure(
-        name="import pytest_vramguard.plugin", runs=tuple(1000 * float(each.stdout) for each in printed), unit="ms", most=None
+        name="import pytest_vramguard.plugin, processor time",
+        runs=tuple(1000 * float(each.stdout) for each in printed),
+        unit="ms",
     )
 
 
 def main() -> None:
     """Print every figure as soon as it is there."""
     os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # who installs a package has its bytecode
     load = os.getloadavg()[0]
     print(
         f"Python {platform.python_version()}, {os.cpu_count()} cores, load {load:.1f} (above 0.5 the times say little)",
@@ -145,11 +168,11 @@ def main() -> None:
     )
     with TemporaryDirectory(prefix="vramguard-bench-") as scratch:
         plain = project(Path(scratch, "plain"), test_plain=PLAIN_TESTS)
-        vram = project(Path(scratch, "vram"), test_vram=VRAM_TESTS, conftest=DURATIONS)
+        vram = project(Path(scratch, "vram"), test_vram=VRAM_TESTS, conftest=STAMPS)
         print(import_figure(), flush=True)
         print(collection_figure(plain), flush=True)
         print(*cold_figures(vram), sep="\n", flush=True)
-        print(further_figure(vram), flush=True)
+        print(*further_figures(vram), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,8 @@ def project(pytester: pytest.Pytester, *, version: str = CUDA_13, early: str = "
         (
             "__version__ = '2.9.0+cpu'\ncuda: Optional[str] = None\n",
             "cuda",
-            "torch: 2.9.0+cpu is a build without CUDA, expected a CUDA build; install it: pip install 'pytest-vramguard[train]'",
+            "torch: 2.9.0+cpu is a build without CUDA, expected a CUDA build; "
+            "install it: pip install 'pytest-vramguard[train]'",
         ),
     ],
     ids=["no CUDA", "other CUDA", "no CUDA for a real card"],
@@ -56,38 +57,23 @@ def test_a_wrong_build_of_torch_is_a_usage_error(pytester: pytest.Pytester, vers
 
 
 @pytest.mark.parametrize(
-    ("early", "message"),
+    ("early", "beginning"),
     [
-        (NO_TORCH, "torch: not installed, expected a CUDA build; install it: pip install 'pytest-vramguard[train]'"),
-        (
-            NOT_LINUX,
-            "emulated card: this is Darwin arm64, expected Linux x86_64; "
-            "run these tests there, or on a real card with --vram-device cuda",
-        ),
+        (NO_TORCH, "torch: not installed, expected a CUDA build; "),
+        (NOT_LINUX, "emulated card: this is Darwin arm64, expected Linux x86_64; "),
+        (EARLY_TORCH, "torch: imported before the emulated card could be put in place, expected afterwards; "),
     ],
-    ids=["no torch", "not Linux"],
+    ids=["no torch", "not Linux", "torch too early"],
 )
-def test_a_machine_that_cannot_emulate_is_a_usage_error(pytester: pytest.Pytester, early: str, message: str) -> None:
-    """The message says what this machine is or lacks, and where to go."""
+def test_a_process_that_cannot_emulate_is_a_usage_error(pytester: pytest.Pytester, early: str, beginning: str) -> None:
+    """The message says what this machine is or lacks, or that torch has found its libraries already, and what to do."""
     project(pytester, early=early)
 
     run = run_in(pytester, "-p", "early", *TARGET, "emulated")
 
     assert run.is_clean_usage_error
-    assert [message] == run.usage_errors
-
-
-def test_torch_imported_too_early_is_a_usage_error(pytester: pytest.Pytester) -> None:
-    """Once torch has found its libraries, no card can be put in their place."""
-    project(pytester, early=EARLY_TORCH)
-
-    run = run_in(pytester, "-p", "early", *TARGET, "emulated")
-
-    assert run.is_clean_usage_error
     assert 1 == len(run.usage_errors)
-    assert run.usage_errors[0].startswith(
-        "torch: imported before the emulated card could be put in place, expected afterwards; "
-    )
+    assert run.usage_errors[0].startswith(beginning)
 
 
 def test_a_device_that_cannot_be_had_stops_vram_tests_alone(pytester: pytest.Pytester) -> None:

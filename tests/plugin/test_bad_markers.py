@@ -46,7 +46,8 @@ def test_a_positional_argument_is_a_usage_error(pytester: pytest.Pytester) -> No
 
     assert run.is_clean_usage_error
     assert [
-        "test_a.py::test_case: marker vram: got the positional argument 12, expected keywords: max_gb, band, target, steps, warmup"
+        "test_a.py::test_case: marker vram: got the positional argument 12, "
+        "expected keywords: max_gb, band, target, steps, warmup"
     ] == run.usage_errors
 
 

@@ -64,7 +64,9 @@ MESSAGES = {
     "test_missing_recipe": NOT_FOUND,
     "test_missing_recipe_though_expected_to_fail": NOT_FOUND,
     "test_missing_recipe_in_a_fixture": NOT_FOUND,
-    "test_malformed_recipe": "{folder}/malformed.toml: malformed: Expected ']' at the end of a table declaration (at line 1, column 7)",
+    "test_malformed_recipe": (
+        "{folder}/malformed.toml: malformed: Expected ']' at the end of a table declaration (at line 1, column 7)"
+    ),
     "test_unknown_table": (
         "{folder}/unknown.toml: modell: unknown key, "
         "expected one of model, quantization, peft, training, data; did you mean 'model'?"

@@ -40,7 +40,7 @@ OURS: Final = {
 
 @pytest.mark.parametrize("arguments", [("--collect-only",), ()], ids=["collected", "run"])
 def test_a_project_without_vram_tests_pays_for_settings_alone(pytester: pytest.Pytester, arguments: tuple[str, ...]) -> None:
-    """Collecting and running other tests imports no heavy library, nothing of ours beyond the settings, and starts no process."""
+    """Collecting and running other tests imports no heavy library and of ours the settings alone, and starts no process."""
     pytester.makepyfile(watch=WATCH, test_plain="def test_a(): pass\ndef test_b(): assert False")
     pytester.makepyprojecttoml("[tool.vramguard]\nsteps = 2")
 

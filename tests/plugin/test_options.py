@@ -56,7 +56,7 @@ max_gb = 43
 band = [0.4, 0.5]
 cards = ["more.toml"]
 """
-DEFAULTS: Final = {
+DEFAULTS: Final[dict[str, Any]] = {
     "targets": [],
     "device": "auto",
     "json_path": None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from pytest_vramguard.devices.emulated.kernels import runs_on
 
 pytestmark = [pytest.mark.stack]

@@ -6,8 +6,8 @@ import json
 from typing import Any
 
 import pytest
-from pytest_vramguard.devices import real_card_present
 
+from pytest_vramguard.devices import real_card_present
 from tests.stack.test_same_numbers import RECIPE
 
 pytestmark = [

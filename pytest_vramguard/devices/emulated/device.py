@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import os
-import platform
-import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from pytest_vramguard.devices.emulated import libraries
-from pytest_vramguard.devices.emulated.known.reads import ReadLog, places_text
-from pytest_vramguard.devices.stack import find_torch, installed_versions
+from pytest_vramguard.devices.emulated.device_facts import facts_of
+from pytest_vramguard.devices.emulated.evidence import gaps_in, notes_in
+from pytest_vramguard.devices.emulated.known.reads import ReadLog
+from pytest_vramguard.devices.emulated.requirements import require_emulation, require_torch
 from pytest_vramguard.errors import DeviceUnavailable
-from pytest_vramguard.report import DeviceFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_vramguard.cards import Card
+    from pytest_vramguard.report import DeviceFacts
 
-CUDA_MAJORS: Final = (13,)
-"""CUDA releases whose libraries are emulated."""
+NO_DEVICES: Final = ("", "-1")
+"""Values of `CUDA_VISIBLE_DEVICES` that name no card."""
 
 
 class EmulatedDevice:
@@ -32,14 +32,18 @@ class EmulatedDevice:
     def __init__(self) -> None:
         """Start without a card; `enter` places the first."""
         self._card: Card | None = None
-        self._reads: ReadLog | None = None
+        self._reads = ReadLog()
 
     def enter(self, card: Card) -> None:
         """Load the emulated libraries with `card`."""
-        _require_emulation()
+        require_emulation()
+        require_torch()
         # transformers loads weights in several threads, whose allocations come in an order that is luck: with one, two runs
         # are equal to the byte.
         os.environ.setdefault("HF_DEACTIVATE_ASYNC_LOAD", "1")
+        # An empty list hides real cards from torch, and would hide the emulated one too.
+        if os.environ.get("CUDA_VISIBLE_DEVICES") in NO_DEVICES:
+            del os.environ["CUDA_VISIBLE_DEVICES"]
         libraries.load()
         libraries.place(card)
         self._card = card
@@ -71,20 +75,12 @@ class EmulatedDevice:
             yield
 
     def gaps(self) -> tuple[str, ...]:
-        """Return the functions that were called and are not emulated, and the shapes that only a real card could know."""
-        refused = tuple(f"emulation does not cover {name}" for name in libraries.refused())
-        if self._reads is None or not self._reads.shapes:
-            return refused
-        return (
-            *refused,
-            f"data-dependent: {places_text(self._reads.shapes)}; an emulated card computes no values; use a real one",
-        )
+        """Return the functions that are not emulated, and the shapes that only a real card could know."""
+        return gaps_in(self._reads)
 
     def notes(self) -> tuple[str, ...]:
         """Return where values were read that nobody computed."""
-        if self._reads is None or not self._reads.reads:
-            return ()
-        return (f"values that are not computed here were read as 0: {places_text(self._reads.reads)}",)
+        return notes_in(self._reads)
 
     def facts(self) -> DeviceFacts:
         """Describe the card in place."""
@@ -92,41 +88,4 @@ class EmulatedDevice:
         if card is None:
             message = "emulated card: none is in place; call enter first"
             raise DeviceUnavailable(message)
-        major, minor = card.compute_capability
-        return DeviceFacts(
-            kind="emulated",
-            name=card.name,
-            usable_bytes=card.usable_bytes,
-            compute_capability=f"{major}.{minor}",
-            driver=libraries.DRIVER_NAME,
-            versions=installed_versions(),
-        )
-
-
-def _require_emulation() -> None:
-    """Raise DeviceUnavailable unless torch, not yet imported, could run on an emulated card here."""
-    system = f"{platform.system()} {platform.machine()}"
-    if system != "Linux x86_64":
-        message = (
-            f"emulated card: this is {system}, expected Linux x86_64; run there, or on a real card with --vram-device cuda"
-        )
-        raise DeviceUnavailable(message)
-    if not libraries.built():
-        message = (
-            "emulated card: its libraries are missing; reinstall: pip install --force-reinstall --no-deps pytest-vramguard"
-        )
-        raise DeviceUnavailable(message)
-    build = find_torch()
-    if build is None:
-        message = "torch: not installed, expected a CUDA build; install it: pip install 'pytest-vramguard[train]'"
-        raise DeviceUnavailable(message)
-    if build.cuda_major not in CUDA_MAJORS:
-        found = f"built for CUDA {build.cuda}" if build.cuda else "a build without CUDA"
-        message = f"torch {build.version}: {found}, expected CUDA 13; install that build: pip install --force-reinstall torch"
-        raise DeviceUnavailable(message)
-    if "torch" in sys.modules and not libraries.loaded():
-        message = (
-            "torch: imported before the emulated card could be put in place, expected afterwards; "
-            "import it in tests or conftest.py, not in a pytest plugin that is loaded earlier"
-        )
-        raise DeviceUnavailable(message)
+        return facts_of(card)

@@ -10,7 +10,7 @@
 
 #define CARD_VARIABLE "VRAMGUARD_CARD"
 /* The ledger reserves 20 times this much of the 128 TiB of addresses that a process has. */
-#define MAX_TOTAL_BYTES ((uint64_t)4 << 40)
+#define MAX_TOTAL_BYTES ((uint64_t)1 << 40)
 
 typedef enum { TEXT, WHOLE, WIDE } field_kind;
 
@@ -122,7 +122,7 @@ const char *vg_place(const char *text)
     if (parsed.count > VG_MAX_CARDS)
         return complaint("more than 64 cards asked for by", "count", 5);
     if (parsed.total_bytes > MAX_TOTAL_BYTES)
-        return complaint("more than 4 TiB asked for by", "total_bytes", 11);
+        return complaint("more than 1 TiB asked for by", "total_bytes", 11);
     if (parsed.context_bytes > parsed.total_bytes)
         return complaint("larger than the card:", "context_bytes", 13);
     for (int device = 0; device < card.count; device++)

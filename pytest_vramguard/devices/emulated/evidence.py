@@ -1,0 +1,27 @@
+"""What an emulated card was asked and could not answer: the reasons not to judge by it, and what its reader should know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_vramguard.devices.emulated import libraries
+from pytest_vramguard.devices.emulated.known.reads import places_text
+
+if TYPE_CHECKING:
+    from pytest_vramguard.devices.emulated.known.reads import ReadLog
+
+
+def gaps_in(log: ReadLog) -> tuple[str, ...]:
+    """Return the functions that were called and are not emulated, and the shapes that only a real card could know."""
+    refused = tuple(f"emulation does not cover {name}" for name in libraries.refused())
+    if not log.shapes:
+        return refused
+    shapes = places_text(log.shapes)
+    return (*refused, f"data-dependent: {shapes}; an emulated card computes no values: use a real one, --vram-device cuda")
+
+
+def notes_in(log: ReadLog) -> tuple[str, ...]:
+    """Return where values were read that nobody computed."""
+    if not log.reads:
+        return ()
+    return (f"values that are not computed here were read as 0: {places_text(log.reads)}",)

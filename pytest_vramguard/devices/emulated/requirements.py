@@ -1,0 +1,51 @@
+"""What the emulated card needs of the machine and of torch."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import Final
+
+from pytest_vramguard.devices.emulated import libraries
+from pytest_vramguard.devices.stack import find_torch
+from pytest_vramguard.errors import DeviceUnavailable
+
+CUDA_MAJORS: Final = (13,)
+"""CUDA releases whose libraries are emulated."""
+
+
+def require_emulation() -> None:
+    """Raise DeviceUnavailable unless this is a machine that can load the emulated libraries, and has them."""
+    system = f"{platform.system()} {platform.machine()}"
+    if system != "Linux x86_64":
+        message = (
+            f"emulated card: this is {system}, expected Linux x86_64; run there, or on a real card with --vram-device cuda"
+        )
+        raise DeviceUnavailable(message)
+    if not libraries.built():
+        message = (
+            "emulated card: its libraries are missing; reinstall: pip install --force-reinstall --no-deps pytest-vramguard"
+        )
+        raise DeviceUnavailable(message)
+
+
+def require_torch() -> None:
+    """Raise DeviceUnavailable unless a fitting torch is installed that has not been imported without the emulated libraries."""
+    build = find_torch()
+    if build is None:
+        message = "torch: not installed, expected a CUDA build; install it: pip install 'pytest-vramguard[train]'"
+        raise DeviceUnavailable(message)
+    if build.cuda_major not in CUDA_MAJORS:
+        message = f"torch {build.version}: {mismatch(build.cuda)}; install that build: pip install --force-reinstall torch"
+        raise DeviceUnavailable(message)
+    if "torch" in sys.modules and not libraries.loaded():
+        message = (
+            "torch: imported before the emulated card could be put in place, expected afterwards; "
+            "import it in tests or conftest.py, not in a pytest plugin that is loaded earlier"
+        )
+        raise DeviceUnavailable(message)
+
+
+def mismatch(cuda: str | None) -> str:
+    """Return what is wrong with a build of torch for the CUDA version `cuda`, as found and expected."""
+    return f"{f'built for CUDA {cuda}' if cuda else 'a build without CUDA'}, expected CUDA 13"

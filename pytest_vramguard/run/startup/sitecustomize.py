@@ -1,0 +1,62 @@
+"""What every Python process below `vramguard run` executes first: wait for torch, then measure.
+
+The folder of this file stands first on `PYTHONPATH`, so Python imports it at start-up, in whatever environment the process has.
+It must therefore import nothing that is not in the standard library, and cost nothing where torch is never imported.
+"""
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import sys
+
+PACKAGE_VARIABLE = "VRAMGUARD_PACKAGE"
+"""Environment variable with the folder that holds the package `pytest_vramguard`; see `launch.py`."""
+OWN_FOLDER = os.path.dirname(os.path.abspath(__file__))
+LENT = ("pytest_vramguard", "pynvml")
+"""Packages that the process may not have, and gets from where `vramguard` is installed."""
+
+
+class LentPackages(importlib.abc.MetaPathFinder):
+    """Finds the lent packages, and nothing else, in the environment of `vramguard`; asked last."""
+
+    def find_spec(self, name, path=None, target=None):
+        """Return where a lent package is."""
+        folders = [os.environ[PACKAGE_VARIABLE]] if name in LENT else None
+        return importlib.machinery.PathFinder.find_spec(name, folders) if folders else None
+
+
+class TorchWatcher(importlib.abc.MetaPathFinder):
+    """Asked first; lets torch be imported as always, and calls the meter when that has happened."""
+
+    def find_spec(self, name, path=None, target=None):
+        """Return the spec of torch with a loader that tells when it has loaded."""
+        if name != "torch":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec("torch")
+        if spec is not None and spec.loader is not None:
+            load = spec.loader.exec_module
+
+            def load_and_tell(module):
+                load(module)
+                from pytest_vramguard.run.process import torch_imported
+
+                torch_imported()
+
+            spec.loader.exec_module = load_and_tell
+        return spec
+
+
+def import_hidden_sitecustomize():
+    """Import the `sitecustomize` that this file hides, if the environment has one."""
+    others = [folder for folder in sys.path if os.path.abspath(folder) != OWN_FOLDER]
+    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", others)
+    if spec is not None and spec.loader is not None:
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+if PACKAGE_VARIABLE in os.environ:
+    sys.meta_path.insert(0, TorchWatcher())
+    sys.meta_path.append(LentPackages())
+import_hidden_sitecustomize()

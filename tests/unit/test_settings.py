@@ -1,0 +1,239 @@
+"""Tests of the settings: who is stronger, what each place may say, and what is said of mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_vramguard.errors import SettingsError
+from pytest_vramguard.settings import (
+    MARKER_KEYS,
+    PROJECT_KEYS,
+    Settings,
+    Wishes,
+    resolve,
+    split_targets,
+    wishes_of_mapping,
+    wishes_of_project,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROOT = Path("/project")
+EVERYTHING: dict[str, Any] = {
+    "targets": ("t4",),
+    "device": "cuda",
+    "json_path": Path("report.json"),
+    "steps": 5,
+    "warmup": 0,
+    "max_gb": 12.0,
+    "band": (0.7, 0.9),
+    "cards": (Path("cards.toml"),),
+}
+"""A value for every field, none of them a default."""
+
+
+def read(mapping: Mapping[str, object], known: tuple[str, ...] = PROJECT_KEYS) -> Wishes:
+    """Return the wishes in `mapping`, as if it came from `a.toml`."""
+    return wishes_of_mapping(mapping, "a.toml", known, ROOT)
+
+
+def faults(mapping: Mapping[str, object], known: tuple[str, ...] = PROJECT_KEYS) -> list[str]:
+    """Return what is wrong with `mapping`."""
+    with pytest.raises(SettingsError) as caught:
+        read(mapping, known)
+    return str(caught.value).splitlines()
+
+
+class TestResolve:
+    """Which of several wishes holds."""
+
+    def test_nothing_asked_for_leaves_the_defaults(self) -> None:
+        """Settings without wishes are the defaults."""
+        assert Settings() == resolve()
+        assert Settings() == resolve(Wishes(), Wishes())
+
+    @pytest.mark.parametrize("field", EVERYTHING)
+    def test_a_wish_replaces_the_default(self, field: str) -> None:
+        """Each field can be asked for by itself."""
+        wished = resolve(Wishes(**{field: EVERYTHING[field]}))
+
+        assert Settings(**{field: EVERYTHING[field]}) == wished
+        assert Settings() != wished
+
+    def test_the_first_wish_is_the_strongest(self) -> None:
+        """Where two places ask, the former one holds, field by field."""
+        assert Settings(steps=1, warmup=4) == resolve(Wishes(steps=1), Wishes(steps=2, warmup=4), Wishes(warmup=5))
+
+    def test_a_value_that_counts_as_false_is_a_wish(self) -> None:
+        """A warm-up of zero steps is asked for, and hides a weaker wish."""
+        assert Settings(warmup=0) == resolve(Wishes(warmup=0), Wishes(warmup=4))
+
+
+class TestMapping:
+    """What a mapping of keys is read into."""
+
+    def test_every_key_is_read(self) -> None:
+        """The keys of a project become the wishes of the same meaning, with paths below the root."""
+        mapping = {
+            "target": "t4",
+            "device": "cuda",
+            "json": "report.json",
+            "steps": 5,
+            "warmup": 0,
+            "max_gb": 12,
+            "band": [0.7, 0.9],
+            "cards": ["cards.toml"],
+        }
+
+        assert set(PROJECT_KEYS) == set(mapping)
+        assert Wishes(**{**EVERYTHING, "json_path": ROOT / "report.json", "cards": (ROOT / "cards.toml",)}) == read(mapping)
+
+    def test_nothing_said_is_no_wish(self) -> None:
+        """An empty mapping, and one whose values are None, ask for nothing."""
+        assert Wishes() == read({})
+        assert Wishes() == read(dict.fromkeys(PROJECT_KEYS))
+
+    @pytest.mark.parametrize(
+        ("said", "targets"),
+        [
+            ("t4", ("t4",)),
+            ("rtx3060, t4", ("rtx3060", "t4")),
+            (["rtx3060", "t4"], ("rtx3060", "t4")),
+            (("t4",), ("t4",)),
+        ],
+    )
+    def test_targets_are_text_or_a_list(self, said: object, targets: tuple[str, ...]) -> None:
+        """A text is split at its commas, a list is taken as it is."""
+        assert targets == read({"target": said}).targets
+
+    def test_an_absolute_path_stays_as_it_is(self) -> None:
+        """The root is where relative paths begin."""
+        assert Path("/elsewhere/report.json") == read({"json": "/elsewhere/report.json"}).json_path
+
+    @pytest.mark.parametrize(
+        ("mapping", "fault"),
+        [
+            ({"steps": 0}, "steps: got 0 (int), expected an integer of at least 1"),
+            ({"steps": True}, "steps: got True (bool), expected an integer of at least 1"),
+            ({"warmup": -1}, "warmup: got -1 (int), expected an integer of at least 0"),
+            ({"max_gb": 0}, "max_gb: got 0 (int), expected a number above 0"),
+            ({"max_gb": "12"}, "max_gb: got '12' (str), expected a number above 0"),
+            ({"max_gb": float("inf")}, "max_gb: got inf (float), expected a number above 0"),
+            ({"device": "gpu"}, "device: got 'gpu' (str), expected one of 'auto', 'cuda', 'emulated'"),
+            ({"json": ""}, "json: got '' (str), expected a non-empty string"),
+            ({"target": ""}, "target: got '' (str), expected a non-empty string"),
+            ({"target": 3060}, "target: got 3060 (int), expected a list of strings"),
+            ({"target": [3060]}, "target[0]: got 3060 (int), expected a non-empty string"),
+            ({"cards": "cards.toml"}, "cards: got 'cards.toml' (str), expected a list of strings"),
+        ],
+    )
+    def test_a_wrong_value_is_a_fault(self, mapping: dict[str, object], fault: str) -> None:
+        """The message names the place, what was found and what was expected."""
+        assert [f"a.toml: {fault}"] == faults(mapping)
+
+    @pytest.mark.parametrize("band", [(0, 1), (0.7, 0.9), [0.0, 0.5], (0.999, 1)])
+    def test_a_band_lies_between_0_and_1(self, band: object) -> None:
+        """Both ends may be reached."""
+        assert tuple(band) == read({"band": band}).band  # type: ignore[arg-type]  # each of them is a pair
+
+    @pytest.mark.parametrize("band", [(-0.1, 0.9), (0.9, 0.7), (0.7, 0.7), (0.7, 1.1), (70, 90)])
+    def test_a_band_outside_0_to_1_or_reversed_is_a_fault(self, band: tuple[float, float]) -> None:
+        """The lower end must be below the upper one, and both must be shares of 1."""
+        message = f"a.toml: band: got {band}, expected (low, high) with 0 <= low < high <= 1, as in (0.7, 0.9)"
+
+        assert [message] == faults({"band": band})
+
+    def test_a_band_of_other_things_than_two_numbers_is_told_once(self) -> None:
+        """What is no pair of numbers is not compared as well."""
+        assert ["a.toml: band[1]: got 'high' (str), expected a number"] == faults({"band": (2, "high")})
+
+    def test_every_fault_is_told_at_once(self) -> None:
+        """Unknown keys and wrong values come in one error, a line each."""
+        assert [
+            "a.toml: max_bg: unknown key, expected one of max_gb, band, target, steps, warmup; did you mean 'max_gb'?",
+            "a.toml: steps: got 0 (int), expected an integer of at least 1",
+        ] == faults({"max_bg": 1, "steps": 0}, MARKER_KEYS)
+
+    def test_a_marker_may_not_choose_the_device(self) -> None:
+        """The device is that of the whole run, so the marker has no such key."""
+        assert ["a.toml: device: unknown key, expected one of max_gb, band, target, steps, warmup"] == faults(
+            {"device": "cuda"}, MARKER_KEYS
+        )
+
+
+class TestProject:
+    """What is read from a `pyproject.toml`."""
+
+    def test_without_a_file_there_are_no_wishes(self, tmp_path: Path) -> None:
+        """A project need not have the file."""
+        assert Wishes() == wishes_of_project(tmp_path / "pyproject.toml")
+
+    @pytest.mark.parametrize("text", ["", "[tool.other]\nsteps = 0", "[build-system"])
+    def test_without_the_table_there_are_no_wishes(self, tmp_path: Path, text: str) -> None:
+        """A file that does not name the plugin is not parsed."""
+        path = tmp_path / "pyproject.toml"
+        path.write_text(text, encoding="utf-8")
+
+        assert Wishes() == wishes_of_project(path)
+
+    @pytest.mark.parametrize(
+        "text",
+        ["[tool.vramguard]\nsteps = 5", "[tool]\nvramguard.steps = 5", "tool = { vramguard = { steps = 5 } }"],
+    )
+    def test_the_table_is_read_however_it_is_written(self, tmp_path: Path, text: str) -> None:
+        """TOML has several ways to write a table of a table."""
+        path = tmp_path / "pyproject.toml"
+        path.write_text(text, encoding="utf-8")
+
+        assert Wishes(steps=5) == wishes_of_project(path)
+
+    def test_paths_begin_beside_the_file(self, tmp_path: Path) -> None:
+        """A relative path is below the folder of the file."""
+        path = tmp_path / "pyproject.toml"
+        path.write_text('[tool.vramguard]\njson = "out/report.json"', encoding="utf-8")
+
+        assert tmp_path / "out" / "report.json" == wishes_of_project(path).json_path
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b"[tool]\nvramguard = 3", "pyproject.toml: tool.vramguard: got 3 (int), expected a table"),
+            (
+                b"[tool.vramguard]\nstep = 3",
+                "pyproject.toml: tool.vramguard.step: unknown key, "
+                "expected one of max_gb, band, target, steps, warmup, device, json, cards; did you mean 'steps'?",
+            ),
+            (
+                b"[tool.vramguard\n",
+                "pyproject.toml: malformed: Expected ']' at the end of a table declaration (at line 1, column 16)",
+            ),
+            (
+                b"# vramguard \xff",
+                "pyproject.toml: cannot be read: 'utf-8' codec can't decode byte 0xff in position 12: invalid start byte, "
+                "expected a UTF-8 text file",
+            ),
+        ],
+        ids=["no table", "unknown key", "malformed", "not UTF-8"],
+    )
+    def test_a_faulty_file_is_an_error(self, tmp_path: Path, content: bytes, message: str) -> None:
+        """The message names the file and the key in it."""
+        path = tmp_path / "pyproject.toml"
+        path.write_bytes(content)
+
+        with pytest.raises(SettingsError) as caught:
+            wishes_of_project(path)
+
+        assert message == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "targets"),
+    [("t4", ("t4",)), ("rtx3060,t4", ("rtx3060", "t4")), (" rtx3060 , t4 ,", ("rtx3060", "t4")), (",", ())],
+)
+def test_a_text_of_targets_is_split_at_commas(text: str, targets: tuple[str, ...]) -> None:
+    """Spaces around a target and empty places between commas do not count."""
+    assert targets == split_targets(text)
