@@ -25,7 +25,7 @@ demo: venv
 	$(BIN)/python -m pytest examples --vram-target rtx3060
 
 test: lint types build
-	$(BIN)/python -m pytest -n 2 -m "not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu"
 
 lint: venv
 	$(BIN)/ruff format --check .
@@ -41,6 +41,11 @@ build: venv
 	rm -rf build dist
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 	$(BIN)/python tools/check_wheel.py dist/*.whl
+
+# The native tests once more, on libraries that gcc's sanitizers watch.
+sanitize: venv
+	$(BIN)/python -m pip install --quiet 'nvidia-cuda-runtime>=13,<14' 'nvidia-cuda-crt>=13,<14'
+	$(BIN)/python -m tests.sanitize
 
 bench: venv
 	$(BIN)/python tools/bench.py

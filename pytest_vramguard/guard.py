@@ -196,8 +196,10 @@ class Case:
         return self._annotated(reading)
 
     def _annotated(self, reading: Measurement | OutOfMemory) -> Reading:
-        left = (f"not counted: {self._leftover_text()}",) if self.leftover_bytes else ()
-        return replace(reading, notes=(*reading.notes, *self._device.notes(), *left))
+        annotated = replace(reading, notes=(*reading.notes, *self._device.notes()))
+        if isinstance(annotated, Measurement) and annotated.leftover_bytes:
+            return replace(annotated, leftover_from=self.culprit)
+        return annotated
 
     def _leftover_text(self) -> str:
         since = f"since {self.culprit}" if self.culprit else "since before the first case"

@@ -71,8 +71,12 @@ class Measurement:
     """Steps that ran, warm-up included."""
     allocator_retries: int = 0
     """Times the allocator had to give back cached memory before an allocation succeeded."""
+    out_of_memory_count: int = 0
+    """Out-of-memory errors that the code caught and went on from."""
     leftover_bytes: int = 0
     """Live bytes that earlier tests left behind; not counted in any peak."""
+    leftover_from: str | None = None
+    """Case during or after which they were left; None where it is not known."""
     notes: tuple[str, ...] = ()
     """Doubts and facts about the measurement that no number shows."""
 

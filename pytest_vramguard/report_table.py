@@ -117,7 +117,9 @@ def reading_to_table(reading: Reading) -> dict[str, object]:
                 "steps": [asdict(step) for step in reading.steps],
                 "step_count": reading.step_count,
                 "allocator_retries": reading.allocator_retries,
+                "out_of_memory_count": reading.out_of_memory_count,
                 "leftover_bytes": reading.leftover_bytes,
+                "leftover_from": reading.leftover_from,
             }
 
 
@@ -150,6 +152,8 @@ def _measurement(table: Table) -> Measurement:
         steps=tuple(map(_step, table.tables("steps"))),
         step_count=table.integer("step_count", minimum=0),
         allocator_retries=table.integer("allocator_retries", minimum=0),
+        out_of_memory_count=table.integer("out_of_memory_count", minimum=0),
+        leftover_from=table.string("leftover_from", default=None),
         leftover_bytes=_size(table, "leftover_bytes"),
         notes=table.strings("notes"),
     )

@@ -48,6 +48,7 @@ class Meter:
         self._base_allocated_bytes = 0
         self._base_reserved_bytes = 0
         self._retries_before = 0
+        self._full_before = 0
 
     def begin(self) -> None:
         """Note what is left of whatever ran before, and start to measure; `clean` comes before, and the device after that."""
@@ -55,7 +56,8 @@ class Meter:
         reset_peaks()
         self._base_allocated_bytes = torch.cuda.memory_allocated()
         self._base_reserved_bytes = torch.cuda.memory_reserved()
-        self._retries_before = _retries()
+        self._retries_before = _statistic("num_alloc_retries")
+        self._full_before = _statistic("num_ooms")
         self._stack.enter_context(self._parts.watching())
         self._peaks.open(self._case)
         self._stack.enter_context(peaks_kept(self._peaks.fold))
@@ -128,7 +130,8 @@ class Meter:
             phases=tuple(self._phase_peak(scope) for scope in self._phases()),
             steps=tuple(self._samples),
             step_count=self._step_count,
-            allocator_retries=_retries() - self._retries_before,
+            allocator_retries=_statistic("num_alloc_retries") - self._retries_before,
+            out_of_memory_count=_statistic("num_ooms") - self._full_before,
             leftover_bytes=self._base_allocated_bytes,
             notes=tuple(self._notes(case)),
         )
@@ -179,5 +182,5 @@ def clean() -> None:
     torch.cuda.empty_cache()
 
 
-def _retries() -> int:
-    return int(torch.cuda.memory_stats().get("num_alloc_retries", 0))
+def _statistic(name: str) -> int:
+    return int(torch.cuda.memory_stats().get(name, 0))

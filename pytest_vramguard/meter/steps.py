@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from pytest_vramguard.reading import StepSample
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @contextmanager
@@ -29,3 +30,8 @@ def timed_step(samples: list[StepSample], tokens: int | None) -> Iterator[None]:
     torch.cuda.synchronize()
     host_seconds = time.perf_counter() - begun
     samples.append(StepSample(host_seconds=host_seconds, device_seconds=start.elapsed_time(end) / 1000, tokens=tokens))
+
+
+def after_each_optimizer_step(call: Callable[[], None]) -> None:
+    """Call `call` whenever any optimizer of this process has stepped, from now on."""
+    register_optimizer_step_post_hook(lambda *_: call())

@@ -42,7 +42,13 @@ def render(report: Report, *, width: int = 100) -> str:
         return "no case ran\n"
     timed = any(_steps(case) for case in report.cases)
     advice = [f"{case.id}: {case.advice}" for case in report.cases if case.advice]
-    prose = [*advice, *_LEGEND]
+    doubts = [
+        f"{case.id}: {doubt}"
+        for case in report.cases
+        if isinstance(case.reading, Measurement)
+        for doubt in _doubts(case.reading)
+    ]
+    prose = [*advice, *doubts, *_LEGEND]
     if any(case.device.kind == "emulated" for case in report.cases):
         prose.append(_EMULATED_LEGEND)
     if timed:
@@ -161,8 +167,10 @@ def _notes_lines(notes: Iterable[str]) -> list[str]:
 def _doubts(reading: Measurement) -> Iterable[str]:
     if reading.allocator_retries:
         yield f"the allocator gave back cached memory {reading.allocator_retries} times to go on"
+    if reading.out_of_memory_count:
+        yield f"the code caught {reading.out_of_memory_count} out-of-memory errors and went on"
     if reading.leftover_bytes:
-        yield f"{size_text(reading.leftover_bytes)} left behind by earlier tests are not counted"
+        yield f"{size_text(reading.leftover_bytes)} left behind by {reading.leftover_from or 'earlier tests'} are not counted"
 
 
 def _steps(case: CaseResult) -> tuple[StepSample, ...]:

@@ -11,16 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from torch.optim.optimizer import register_optimizer_step_post_hook
-
+from pytest_vramguard.devices.cuda_start import when_cuda_starts
 from pytest_vramguard.devices.emulated.evidence import gaps_in, notes_in
 from pytest_vramguard.devices.emulated.known.mode import KnownValues
 from pytest_vramguard.devices.emulated.known.triton_writes import triton_writes_seen
 from pytest_vramguard.devices.emulated.requirements import CUDA_MAJORS, mismatch
-from pytest_vramguard.devices.stack import installed_versions
+from pytest_vramguard.devices.stack import find_torch, installed_versions
 from pytest_vramguard.meter.memory_errors import out_of_memory_in
 from pytest_vramguard.meter.meter import Meter
+from pytest_vramguard.meter.steps import after_each_optimizer_step
 from pytest_vramguard.reading import NotMeasured, Reading
 from pytest_vramguard.report_table import reading_to_table
 
@@ -30,16 +29,15 @@ if TYPE_CHECKING:
 FOLDER_VARIABLE = "VRAMGUARD_FOLDER"
 """Environment variable with the folder in which each process leaves its record; see `launch.py`."""
 FIRST_PHASE = "until the first optimizer step"
-STEADY_PHASE = "steady"
 
 
 def torch_imported() -> None:
     """Begin to measure when CUDA is first used; a process that only launches others never is."""
-    cuda = torch.version.cuda
-    if cuda is None or int(cuda.split(".")[0]) not in CUDA_MAJORS:
-        _write(NotMeasured(reason=f"torch {torch.__version__}: {mismatch(cuda)}; install that build where the command runs"))
+    build = find_torch()
+    if build is not None and build.cuda_major not in CUDA_MAJORS:
+        _write(NotMeasured(reason=f"torch {build.version}: {mismatch(build.cuda)}; install that build where the command runs"))
         return
-    torch.cuda._lazy_call(lambda: MeasuredProcess().begin())
+    when_cuda_starts(lambda: MeasuredProcess().begin())
 
 
 class MeasuredProcess:
@@ -61,7 +59,7 @@ class MeasuredProcess:
         self._stack.enter_context(triton_writes_seen(self._values.known.forget))
         self._stack.enter_context(self._values)
         self._phase.enter_context(self._meter.phase(FIRST_PHASE))
-        register_optimizer_step_post_hook(lambda *_: self._next_phase())
+        after_each_optimizer_step(self._next_phase)
         self._show_error, sys.excepthook = sys.excepthook, self._keep_error
         atexit.register(self.end)
 

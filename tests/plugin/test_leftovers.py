@@ -63,9 +63,12 @@ def test_what_is_left_is_not_counted(run: Run, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["test_next", "test_one_later"])
-def test_the_note_names_the_test_that_left_it(run: Run, name: str) -> None:
-    """The note names the last case before the memory appeared, also when others have run since."""
-    assert f"not counted: {LEFT}" in run.cases[name]["reading"]["notes"]
+def test_the_test_that_left_it_is_named(run: Run, name: str) -> None:
+    """The report names the last case before the memory appeared, also when others have run since."""
+    culprit = "test_leftovers.py::test_leaves"
+
+    assert culprit == run.cases[name]["reading"]["leftover_from"]
+    assert f"{name}: 16.0 MiB left behind by {culprit} are not counted" in run.text
 
 
 def test_a_full_card_is_not_judged_over_the_memory_of_others(run: Run) -> None:
