@@ -20,7 +20,6 @@ MODELS = (
     "meta-llama/Llama-3.2-3B",
     "meta-llama/Llama-2-7b-hf",
     "Qwen/Qwen3-8B",
-    "meta-llama/Llama-2-13b-hf",
 )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, ExitStack
+import sys
+import traceback
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +42,7 @@ class Guard:
         self._device = select_device(settings.device)
         self._device.enter(self._catalogue.find(settings.targets[0]))
         self._targets = settings.targets
-        self._former_case: str | None = None
+        self._former: Case | None = None
         self._culprit: str | None = None
         self._leftover_bytes = 0
 
@@ -63,11 +65,13 @@ class Guard:
             DeviceUnavailable: the device cannot stand in for the target.
         """
         case = Case(case_id, self._catalogue.find(target), self._device, settings, folders)
+        _let_go(getattr(sys, "last_value", None))
+        _let_go(self._former.error if self._former else None)
         case.open()
         if case.leftover_bytes > self._leftover_bytes:
-            self._culprit = self._former_case
+            self._culprit = self._former.id if self._former else None
         self._leftover_bytes = case.leftover_bytes
-        self._former_case = case_id
+        self._former = case
         case.culprit = self._culprit
         return case
 
@@ -85,6 +89,8 @@ class Case:
         """The target."""
         self.culprit: str | None = None
         """The last case before memory was left behind that is still held, if there was one."""
+        self.error: BaseException | None = None
+        """What ended the test, if it was an exception."""
         self._device = device
         self._settings = settings
         self._folders = tuple(dict.fromkeys(folders))
@@ -162,6 +168,7 @@ class Case:
 
     def conclude(self, error: BaseException | None) -> CaseResult:
         """Stop to measure and judge; `error` is the exception that ended the test, if one did."""
+        self.error = error
         reading = self._read(error)
         self._stack.close()
         return judged(self.id, self.card, self._device.facts(), reading, self._settings)
@@ -231,3 +238,16 @@ def _advice(card: Card, reading: Reading, settings: Settings) -> str | None:
     if settings.band is not None or not isinstance(reading, Measurement):
         return None
     return advise(reading.peak_device_bytes / card.usable_bytes)
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Empty the frames of an error and of those that it came from: they hold the tensors of a test that has failed.
+
+    The error itself is not ours to drop. pytest keeps the last one for debuggers, and pytest-rerunfailures keeps them all.
+    """
+    while error is not None:
+        for frame, _line in traceback.walk_tb(error.__traceback__):
+            with suppress(RuntimeError):  # it is still running
+                frame.clear()
+            _ = frame.f_locals  # before Python 3.13 a copy is kept, which follows only when it is asked for
+        error = error.__cause__ or error.__context__

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
-from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -13,12 +10,13 @@ import pytest
 from pytest_vramguard.errors import SettingsError, VramguardError
 from pytest_vramguard.settings import (
     DEVICE_CHOICES,
-    MARKER_KEYS,
+    NUMBER_KEYS,
     PROJECT_KEYS,
     Settings,
-    Wishes,
     resolve,
+    wishes_of_ini,
     wishes_of_mapping,
+    wishes_of_marker,
     wishes_of_project,
 )
 
@@ -40,7 +38,6 @@ OPTION_HELP: Final = {
     "steps": "training steps of a recipe after the warm-up",
     "warmup": "training steps of a recipe before those",
 }
-NUMBERS: Final = ("steps", "warmup")
 TARGET_PARAMETER: Final = "vram_target"
 """Name under which several targets parametrise a test."""
 
@@ -49,8 +46,7 @@ CASE: Final[pytest.StashKey[Case]] = pytest.StashKey()
 RESULT: Final[pytest.StashKey[CaseResult]] = pytest.StashKey()
 USAGE_ERROR: Final = pytest.StashKey[bool]()
 UNJUDGED: Final = pytest.StashKey[bool]()
-ERROR: Final = pytest.StashKey[BaseException]()
-KEYS_OF_ONE_RUN: Final[tuple[pytest.StashKey[Any], ...]] = (CASE, RESULT, USAGE_ERROR, UNJUDGED, ERROR)
+KEYS_OF_ONE_RUN: Final[tuple[pytest.StashKey[Any], ...]] = (CASE, RESULT, USAGE_ERROR, UNJUDGED)
 """What a test that is run again starts without."""
 HOOKS: Final[pytest.StashKey[CaseHooks]] = pytest.StashKey()
 
@@ -60,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("vramguard", "GPU memory of training recipes")
     for name, text in OPTION_HELP.items():
         details: dict[str, Any] = {"choices": DEVICE_CHOICES} if name == "device" else {"metavar": name.upper()}
-        if name in NUMBERS:
+        if name in NUMBER_KEYS:
             details["type"] = int
         group.addoption(f"--vram-{name}", default=None, help=text, **details)
         parser.addini(f"vram_{name}", text, default=None)
@@ -111,7 +107,7 @@ class CaseHooks:
         """
         said = {name: getattr(config.known_args_namespace, f"vram_{name}", None) for name in OPTION_HELP}
         self._command_line = wishes_of_mapping(said, "command line: --vram", PROJECT_KEYS, config.invocation_params.dir)
-        ini = wishes_of_mapping(_ini_values(config), "ini: vram", PROJECT_KEYS, config.rootpath)
+        ini = wishes_of_ini({name: config.getini(f"vram_{name}") for name in OPTION_HELP}, config.rootpath)
         self._lower = (ini, wishes_of_project(config.rootpath / "pyproject.toml"))
         self.settings = resolve(self._command_line, *self._lower)
         self._guard: Guard | None = None
@@ -130,7 +126,7 @@ class CaseHooks:
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Run a vram test once for each of several targets."""
-        if metafunc.definition.get_closest_marker("vram") is None and "vram" not in metafunc.fixturenames:
+        if not is_case(metafunc.definition):
             return
         try:
             targets = self.settings_of(metafunc.definition).targets
@@ -185,7 +181,7 @@ class CaseHooks:
         Raises:
             SettingsError: a marker has unknown arguments or wrong values.
         """
-        wishes = [_wishes_of_mark(mark, item.path.parent) for mark in item.iter_markers("vram")]
+        wishes = [wishes_of_marker(mark.args, mark.kwargs, item.path.parent) for mark in item.iter_markers("vram")]
         return resolve(self._command_line, *wishes, *self._lower)
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
@@ -199,7 +195,6 @@ class CaseHooks:
         if self._guard is None or not settings.targets:
             _fail_usage(item, f"{item.nodeid}: no target card, expected one; name it: pytest --vram-target rtx3060")
         target = _parameters(item).get(TARGET_PARAMETER, settings.targets[0])
-        _let_go(getattr(sys, "last_value", None))
         try:
             item.stash[CASE] = self._guard.open_case(item.nodeid, target, settings, (item.path.parent, item.config.rootpath))
         except VramguardError as fault:
@@ -230,22 +225,24 @@ class CaseHooks:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Put the result on the report, in builtins, so that it reaches the process that prints."""
+        """Put the result on the report, in builtins, so that it reaches the process that prints, also through pytest-xdist."""
         report = yield
         if call.when == "teardown":
-            _let_go(item.stash.get(ERROR, None))
             for key in KEYS_OF_ONE_RUN:
                 if key in item.stash:
                     del item.stash[key]
         elif UNJUDGED in item.stash:
-            if call.excinfo is not None:
-                item.stash[ERROR] = call.excinfo.value
             if item.stash[UNJUDGED] and hasattr(report, "wasxfail"):
                 # xfail accepts a gate that failed; a gate that could not judge must be seen all the same.
                 del report.wasxfail
                 report.outcome = "failed"
                 report.longrepr = str(call.excinfo.value) if call.excinfo else None
-            _attach(report, item)
+            from pytest_vramguard.report_table import case_to_table
+
+            report.vramguard = {  # type: ignore[attr-defined]  # a report keeps any attribute
+                "usage_error": item.stash.get(USAGE_ERROR, False),
+                "case": case_to_table(item.stash[RESULT]) if RESULT in item.stash else None,
+            }
         return report
 
 
@@ -256,32 +253,6 @@ def _place(faulty: list[pytest.Item]) -> str:
 
 def _parameters(item: pytest.Item) -> Mapping[str, Any]:
     return item.callspec.params if hasattr(item, "callspec") else {}
-
-
-def _wishes_of_mark(mark: pytest.Mark, folder: Path) -> Wishes:
-    if mark.args:
-        keywords = ", ".join(MARKER_KEYS)
-        raise SettingsError(f"marker vram: got the positional argument {mark.args[0]!r}, expected keywords: {keywords}")
-    return wishes_of_mapping(mark.kwargs, "marker vram", MARKER_KEYS, folder)
-
-
-def _ini_values(config: pytest.Config) -> dict[str, object]:
-    """Return the ini options that are set, with numbers as numbers where they are."""
-    said = {name: config.getini(f"vram_{name}") for name in OPTION_HELP}
-    return {name: int(value) if name in NUMBERS and str(value).isdigit() else value for name, value in said.items() if value}
-
-
-def _let_go(error: BaseException | None) -> None:
-    """Empty the frames of an error and of those that it came from.
-
-    pytest keeps the last error for debuggers, pytest-rerunfailures keeps all of them, and frames hold tensors.
-    """
-    while error is not None:
-        for frame, _line in traceback.walk_tb(error.__traceback__):
-            with suppress(RuntimeError):  # it is still running
-                frame.clear()
-            _ = frame.f_locals  # before Python 3.13 a copy is kept, which follows only when it is asked for
-        error = error.__cause__ or error.__context__
 
 
 def _noted_error(item: pytest.Item) -> BaseException | None:
@@ -328,16 +299,6 @@ def _fail(message: str, error: BaseException | None = None) -> NoReturn:
     raise pytest.fail.Exception(message, pytrace=False).with_traceback(error.__traceback__ if error else None) from None
 
 
-def _attach(report: pytest.TestReport, item: pytest.Item) -> None:
-    """Let the report carry what `ReportHooks` needs; pytest-xdist carries builtins along."""
-    from pytest_vramguard.report_table import case_to_table
-
-    report.vramguard = {  # type: ignore[attr-defined]  # a report keeps any attribute
-        "usage_error": item.stash.get(USAGE_ERROR, False),
-        "case": case_to_table(item.stash[RESULT]) if RESULT in item.stash else None,
-    }
-
-
 class ReportHooks:
     """Hooks of the process that prints: gathers results from wherever the tests ran."""
 
@@ -350,9 +311,7 @@ class ReportHooks:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep the last result of each test; one that is rerun has several."""
-        carried = getattr(report, "vramguard", None)
-        if carried is None:
-            return
+        carried = getattr(report, "vramguard", {"usage_error": False, "case": None})
         self._usage_error = self._usage_error or carried["usage_error"]
         if carried["case"] is not None:
             self._tables[report.nodeid] = carried["case"]
@@ -361,20 +320,16 @@ class ReportHooks:
     def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
         """Write the report, and turn the exit status into that of a usage error if there was one."""
         if self._tables and self._json_path is not None:
-            self._write(self._json_path)  # before the terminal prints its summary, which tells of a fault
-        outcome = yield
+            from pytest_vramguard.report_file import write_report
+
+            try:
+                write_report(self._report(), self._json_path)
+            except SettingsError as fault:
+                self._usage_error, self._write_fault = True, str(fault)
+        outcome = yield  # the terminal prints its summary
         if self._usage_error:
             session.exitstatus = VramguardError.exit_code
         return outcome
-
-    def _write(self, path: Path) -> None:
-        from pytest_vramguard.report_file import write_report
-
-        try:
-            write_report(self._report(), path)
-        except SettingsError as fault:
-            self._usage_error = True
-            self._write_fault = str(fault)
 
     def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
         """Print the table of all cases, and why it could not be written."""
@@ -388,8 +343,7 @@ class ReportHooks:
             terminalreporter.write_line(self._write_fault, red=True)
 
     def _report(self) -> Report:
-        from pytest_vramguard.report import Report
-        from pytest_vramguard.report_table import case_from_table
+        from pytest_vramguard.report_table import SCHEMA, report_from_table
 
-        cases = tuple(case_from_table(table) for table in self._tables.values())
-        return Report(tool=f"pytest-vramguard {version('pytest-vramguard')}", cases=cases)
+        tool = f"pytest-vramguard {version('pytest-vramguard')}"
+        return report_from_table({"schema": SCHEMA, "tool": tool, "cases": list(self._tables.values())})

@@ -12,7 +12,7 @@ from pytest_vramguard.errors import SettingsError
 from pytest_vramguard.tables import checking, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from pytest_vramguard.tables import Table
@@ -21,6 +21,8 @@ DeviceChoice: TypeAlias = Literal["auto", "cuda", "emulated"]
 DEVICE_CHOICES: Final = ("auto", "cuda", "emulated")
 MARKER_KEYS: Final = ("max_gb", "band", "target", "steps", "warmup")
 """Arguments of the marker `vram`."""
+NUMBER_KEYS: Final = ("steps", "warmup")
+"""Keys whose values are numbers, which the ini file and the command line write as text."""
 PROJECT_KEYS: Final = (*MARKER_KEYS, "device", "json", "cards")
 """Keys of `[tool.vramguard]`; the ini options are `vram_` and the key, for those that the command line has too."""
 
@@ -80,6 +82,28 @@ def wishes_of_mapping(mapping: Mapping[str, object], source: str, known: tuple[s
     """
     with checking(mapping, source, SettingsError) as table:
         return _wishes(table, known, root)
+
+
+def wishes_of_ini(texts: Mapping[str, str | None], root: Path) -> Wishes:
+    """Return the wishes in pytest's ini options `vram_` and the keys of `texts`; an empty text says nothing.
+
+    Raises:
+        SettingsError: as `wishes_of_mapping`.
+    """
+    said = {key: int(text) if key in NUMBER_KEYS and text.isdigit() else text for key, text in texts.items() if text}
+    return wishes_of_mapping(said, "ini: vram", PROJECT_KEYS, root)
+
+
+def wishes_of_marker(arguments: Sequence[object], keywords: Mapping[str, object], root: Path) -> Wishes:
+    """Return the wishes in a marker `vram`.
+
+    Raises:
+        SettingsError: there are positional `arguments`, or as `wishes_of_mapping`.
+    """
+    if arguments:
+        expected = ", ".join(MARKER_KEYS)
+        raise SettingsError(f"marker vram: got the positional argument {arguments[0]!r}, expected keywords: {expected}")
+    return wishes_of_mapping(keywords, "marker vram", MARKER_KEYS, root)
 
 
 def wishes_of_project(pyproject: Path) -> Wishes:

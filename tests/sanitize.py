@@ -86,12 +86,13 @@ def run(sanitizer: Sanitizer, arguments: list[str]) -> int:
             **os.environ,
             **sanitizer.options,
             "LD_PRELOAD": ":".join(map(path_of, sanitizer.runtimes)),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "PYTHONMALLOC": "malloc",  # so that the buffers that tests hand over have guards around them too
             "VRAMGUARD_TEST_LIBRARIES": folder,
             "VRAMGUARD_TEST_OPERATIONS": str(OPERATIONS),
         }
         # Capturing file descriptors would swallow the report of a sanitizer that ends the process.
-        quiet = ("-q", "-p", "no:cacheprovider", "-p", "no:vramguard", "-p", "no:rerunfailures", "--capture=sys")
+        quiet = ("-q", "-p", "no:cacheprovider", "--capture=sys")
         command = (sys.executable, "-m", "pytest", *quiet, *map(str, files), *arguments)
         return subprocess.run(command, env=env, cwd=HERE.parent, check=False).returncode
 

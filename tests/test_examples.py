@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from pytest_vramguard.recipes import load_recipe
+from pytest_vramguard.units import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,6 +79,17 @@ def test_limits_of_the_examples_are_close(cases: Mapping[str, Mapping[str, Any]]
     spare = {name: 1 - verdicts[f"{name}[rtx3060]"]["observed"] / verdicts[f"{name}[rtx3060]"]["limit"] for name in bounded}
 
     assert {name: share for name, share in spare.items() if not 0 <= share <= 0.2} == {}
+
+
+@pytest.mark.stack
+def test_guide_of_the_readme_holds(cases: Mapping[str, Mapping[str, Any]]) -> None:
+    """The README's table about cards has what the first example measures, within 2 % for other releases of the libraries."""
+    (row,) = re.findall(r"^\| Llama-2-7B, nf4 \|(.*)\|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    told = [float(cell) for cell in row.split("|")][:3]
+    reading = cases["test_nf4_fits_with_checkpointing[rtx3060]"]["reading"]
+    measured = (reading["parts"]["weights"], reading["parts"]["activations"], reading["peak_device_bytes"])
+
+    assert told == pytest.approx([size_bytes / GIB for size_bytes in measured], rel=0.02)
 
 
 @pytest.mark.parametrize("recipe", sorted(path.name for path in EXAMPLES.glob("recipes/*.toml")))

@@ -1,4 +1,7 @@
-"""One process below `vramguard run`: measured from its first use of the card to its end."""
+"""One process below `vramguard run`: measured from its first use of the card to its end.
+
+Imported by `startup/sitecustomize.py` when torch has been imported; what imports torch itself stands inside the functions.
+"""
 
 from __future__ import annotations
 
@@ -11,15 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_vramguard.devices.cuda_start import when_cuda_starts
 from pytest_vramguard.devices.emulated.evidence import gaps_in, notes_in
-from pytest_vramguard.devices.emulated.known.mode import KnownValues
-from pytest_vramguard.devices.emulated.known.triton_writes import triton_writes_seen
 from pytest_vramguard.devices.emulated.requirements import CUDA_MAJORS, mismatch
 from pytest_vramguard.devices.stack import find_torch, installed_versions
-from pytest_vramguard.meter.memory_errors import out_of_memory_in
-from pytest_vramguard.meter.meter import Meter
-from pytest_vramguard.meter.steps import after_each_optimizer_step
 from pytest_vramguard.reading import NotMeasured, Reading
 from pytest_vramguard.report_table import reading_to_table
 
@@ -33,6 +30,8 @@ FIRST_PHASE = "until the first optimizer step"
 
 def torch_imported() -> None:
     """Begin to measure when CUDA is first used; a process that only launches others never is."""
+    from pytest_vramguard.devices.cuda_start import when_cuda_starts
+
     build = find_torch()
     if build is not None and build.cuda_major not in CUDA_MAJORS:
         _write(NotMeasured(reason=f"torch {build.version}: {mismatch(build.cuda)}; install that build where the command runs"))
@@ -45,6 +44,9 @@ class MeasuredProcess:
 
     def __init__(self) -> None:
         """Prepare to measure; nothing is asked of torch yet."""
+        from pytest_vramguard.devices.emulated.known.mode import KnownValues
+        from pytest_vramguard.meter.meter import Meter
+
         self._values = KnownValues()
         self._meter = Meter(timed=False, warmup_steps=0, target_context_bytes=0, measures_context=True)
         self._stack = ExitStack()
@@ -54,6 +56,9 @@ class MeasuredProcess:
 
     def begin(self) -> None:
         """Start to measure and leave a sign, so that a process that is killed is missed."""
+        from pytest_vramguard.devices.emulated.known.triton_writes import triton_writes_seen
+        from pytest_vramguard.meter.steps import after_each_optimizer_step
+
         _place("begun").touch()
         self._meter.begin()
         self._stack.enter_context(triton_writes_seen(self._values.known.forget))
@@ -77,6 +82,8 @@ class MeasuredProcess:
         """Leave the record of this process; a fork of it that ends leaves none."""
         if os.getpid() != self._process_id:
             return
+        from pytest_vramguard.meter.memory_errors import out_of_memory_in
+
         full = out_of_memory_in(self._error)
         reading = self._meter.end(full)
         self._stack.close()

@@ -19,12 +19,13 @@ FILES = sorted(path.name for path in HERE.joinpath("native").glob("test_*.py"))
 @pytest.mark.parametrize("name", FILES)
 def test_the_emulated_libraries_keep_their_contract(name: str) -> None:
     """Every test of the file passes in a process that has nothing but the emulated libraries."""
-    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:vramguard", str(HERE / "native" / name))
+    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "native" / name))
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTEST_", "VRAMGUARD_", "COV_CORE_"))}
+    own = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "VRAMGUARD_TEST_LIBRARIES": str(FOLDER)}
 
     done = subprocess.run(
         command,
-        env={**clean, "VRAMGUARD_TEST_LIBRARIES": str(FOLDER)},
+        env={**clean, **own},
         cwd=HERE.parents[1],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

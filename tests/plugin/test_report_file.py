@@ -30,21 +30,12 @@ def test_refused():
     ask_too_much()
 """
 )
-CASE_KEYS = {"id", "target", "target_usable_bytes", "outcome", "device", "reading", "verdicts", "advice"}
+# Every key that schema 1 promises; a document may have more of them.
+CASE_KEYS = {"id", "target", "outcome", "device", "reading", "verdicts"}
 DEVICE_KEYS = {"kind", "name", "usable_bytes", "compute_capability", "driver", "versions"}
-MEMORY_KEYS = {
-    "kind",
-    "peak_allocated_bytes",
-    "peak_reserved_bytes",
-    "peak_device_bytes",
-    "context_bytes",
-    "parts",
-    "phases",
-    "notes",
-}
-STEP_KEYS = {"step_seconds", "steps", "step_count", "allocator_retries", "leftover_bytes"}
+PEAK_KEYS = {"peak_allocated_bytes", "peak_reserved_bytes", "peak_device_bytes"}
+MEMORY_KEYS = PEAK_KEYS | {"context_bytes", "parts", "phases"}
 VERDICT_KEYS = {"gate", "metric", "outcome", "observed", "limit", "unit", "reason"}
-PHASE_KEYS = {"peak_allocated_bytes", "peak_reserved_bytes", "peak_device_bytes"}
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +67,8 @@ def test_the_document_has_the_keys_of_schema_1(document: dict[str, Any]) -> None
 def test_every_case_has_the_same_keys(document: dict[str, Any]) -> None:
     """Whatever came out, a case has all keys of a case, of a device, and of verdicts."""
     for case in document["cases"]:
-        assert CASE_KEYS == set(case)
-        assert DEVICE_KEYS == set(case["device"])
+        assert set(case) >= CASE_KEYS
+        assert set(case["device"]) >= DEVICE_KEYS
         assert [VERDICT_KEYS] * len(case["verdicts"]) == [set(verdict) for verdict in case["verdicts"]]
 
 
@@ -85,9 +76,10 @@ def test_a_reading_has_the_keys_of_its_kind(document: dict[str, Any]) -> None:
     """A measurement, an out-of-memory and a case that was not measured differ in what they know."""
     measured, full, refused = (case["reading"] for case in document["cases"])
 
-    assert ("measurement", MEMORY_KEYS | STEP_KEYS) == (measured["kind"], set(measured))
-    assert ("out_of_memory", MEMORY_KEYS | {"message", "phase"}) == (full["kind"], set(full))
-    assert ("not_measured", {"kind", "reason"}) == (refused["kind"], set(refused))
+    assert ["measurement", "out_of_memory", "not_measured"] == [reading["kind"] for reading in (measured, full, refused)]
+    assert set(measured) >= MEMORY_KEYS | {"step_seconds"}
+    assert set(full) >= MEMORY_KEYS | {"message", "phase"}
+    assert {"kind", "reason"} == set(refused)
 
 
 def test_memory_is_told_by_part_and_phase(document: dict[str, Any]) -> None:
@@ -95,7 +87,7 @@ def test_memory_is_told_by_part_and_phase(document: dict[str, Any]) -> None:
     reading = document["cases"][0]["reading"]
 
     assert ["weights", "gradients", "optimizer", "activations", "other"] == list(reading["parts"])
-    assert {"load": PHASE_KEYS} == {name: set(phase) for name, phase in reading["phases"].items()}
+    assert {"load": PEAK_KEYS} == {name: set(phase) for name, phase in reading["phases"].items()}
     assert reading["peak_reserved_bytes"] + reading["context_bytes"] == reading["peak_device_bytes"]
 
 

@@ -15,7 +15,9 @@ from pytest_vramguard.settings import (
     Wishes,
     resolve,
     split_targets,
+    wishes_of_ini,
     wishes_of_mapping,
+    wishes_of_marker,
     wishes_of_project,
 )
 
@@ -162,6 +164,53 @@ class TestMapping:
         """The device is that of the whole run, so the marker has no such key."""
         assert ["a.toml: device: unknown key, expected one of max_gb, band, target, steps, warmup"] == faults(
             {"device": "cuda"}, MARKER_KEYS
+        )
+
+
+class TestIni:
+    """What is read from pytest's ini options, which are texts."""
+
+    def test_numbers_become_numbers(self) -> None:
+        """Texts of digits are read as numbers where a number is expected, and nowhere else."""
+        texts = {"target": "3060", "device": "cuda", "json": "7", "steps": "5", "warmup": "0"}
+
+        assert Wishes(targets=("3060",), device="cuda", json_path=ROOT / "7", steps=5, warmup=0) == wishes_of_ini(texts, ROOT)
+
+    @pytest.mark.parametrize("text", [None, ""])
+    def test_an_option_that_is_not_set_says_nothing(self, text: str | None) -> None:
+        """An option without a value leaves it to weaker places."""
+        assert Wishes() == wishes_of_ini({"target": text, "steps": text}, ROOT)
+
+    @pytest.mark.parametrize(
+        ("text", "fault"),
+        [
+            ("many", "ini: vram: steps: got 'many' (str), expected an integer of at least 1"),
+            ("-1", "ini: vram: steps: got '-1' (str), expected an integer of at least 1"),
+            ("0", "ini: vram: steps: got 0 (int), expected an integer of at least 1"),
+        ],
+    )
+    def test_a_text_that_is_no_such_number_is_a_fault(self, text: str, fault: str) -> None:
+        """The message shows what was written."""
+        with pytest.raises(SettingsError) as caught:
+            wishes_of_ini({"steps": text}, ROOT)
+
+        assert fault == str(caught.value)
+
+
+class TestMarker:
+    """What is read from the marker."""
+
+    def test_keywords_are_read(self) -> None:
+        """The keywords of a marker become the wishes of the same meaning."""
+        assert Wishes(max_gb=12.0, band=(0.7, 0.9)) == wishes_of_marker((), {"max_gb": 12, "band": (0.7, 0.9)}, ROOT)
+
+    def test_a_positional_argument_is_a_fault(self) -> None:
+        """Nobody can tell what a number alone would mean, so the message lists the keywords."""
+        with pytest.raises(SettingsError) as caught:
+            wishes_of_marker((12,), {}, ROOT)
+
+        assert "marker vram: got the positional argument 12, expected keywords: max_gb, band, target, steps, warmup" == str(
+            caught.value
         )
 
 

@@ -40,8 +40,8 @@ def require_torch() -> None:
         raise DeviceUnavailable(message)
     if "torch" in sys.modules and not libraries.loaded():
         message = (
-            "torch: imported before the emulated card could be put in place, expected afterwards; "
-            "import it in tests or conftest.py, not in a pytest plugin that is loaded earlier"
+            "torch: imported before the emulated card could be put in place, expected afterwards; name a target for the whole "
+            "run (--vram-target, or [tool.vramguard] target), and import torch in no pytest plugin that is loaded earlier"
         )
         raise DeviceUnavailable(message)
 

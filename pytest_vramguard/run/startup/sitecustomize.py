@@ -4,11 +4,14 @@ The folder of this file stands first on `PYTHONPATH`, so Python imports it at st
 It must therefore import nothing that is not in the standard library, and cost nothing where torch is never imported.
 """
 
+from __future__ import annotations
+
 import importlib.abc
 import importlib.machinery
 import importlib.util
 import os
 import sys
+import types
 
 PACKAGE_VARIABLE = "VRAMGUARD_PACKAGE"
 """Environment variable with the folder that holds the package `pytest_vramguard`; see `launch.py`."""
@@ -20,35 +23,37 @@ LENT = ("pytest_vramguard", "pynvml")
 class LentPackages(importlib.abc.MetaPathFinder):
     """Finds the lent packages, and nothing else, in the environment of `vramguard`; asked last."""
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
         """Return where a lent package is."""
-        folders = [os.environ[PACKAGE_VARIABLE]] if name in LENT else None
-        return importlib.machinery.PathFinder.find_spec(name, folders) if folders else None
+        return importlib.machinery.PathFinder.find_spec(name, [os.environ[PACKAGE_VARIABLE]]) if name in LENT else None
 
 
 class TorchWatcher(importlib.abc.MetaPathFinder):
     """Asked first; lets torch be imported as always, and calls the meter when that has happened."""
 
-    def find_spec(self, name, path=None, target=None):
+    def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
         """Return the spec of torch with a loader that tells when it has loaded."""
         if name != "torch":
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec("torch")
-        if spec is not None and spec.loader is not None:
-            load = spec.loader.exec_module
-
-            def load_and_tell(module):
-                load(module)
-                from pytest_vramguard.run.process import torch_imported
-
-                torch_imported()
-
-            spec.loader.exec_module = load_and_tell
+        if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+            spec.loader = TellingLoader(spec.loader.name, spec.loader.path)
         return spec
 
 
-def import_hidden_sitecustomize():
+class TellingLoader(importlib.machinery.SourceFileLoader):
+    """Loads a module as always, then begins to watch for its use of a card."""
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Execute the module."""
+        super().exec_module(module)
+        from pytest_vramguard.run.process import torch_imported
+
+        torch_imported()
+
+
+def import_hidden_sitecustomize() -> None:
     """Import the `sitecustomize` that this file hides, if the environment has one."""
     others = [folder for folder in sys.path if os.path.abspath(folder) != OWN_FOLDER]
     spec = importlib.machinery.PathFinder.find_spec("sitecustomize", others)

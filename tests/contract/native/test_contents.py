@@ -127,7 +127,9 @@ class TestBadRanges:
             (10 * GRANULE_BYTES, 1),
         ],
     )
-    def test_a_range_that_leaves_its_region_is_refused(self, cards: Libraries, region: int, offset: int, size_bytes: int) -> None:
+    def test_a_range_that_leaves_its_region_is_refused(
+        self, cards: Libraries, region: int, offset: int, size_bytes: int
+    ) -> None:
         """Past the end, with sizes that wrap around, and in free device memory: invalid values, with nothing written."""
         host = ctypes.create_string_buffer(b"\xff" * 64, 64)
         at = ctypes.addressof(host)

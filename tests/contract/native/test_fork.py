@@ -51,7 +51,11 @@ def test_a_child_can_use_its_card(cards: Libraries) -> None:
         read = host.raw
         host.raw = b"child!"
         cards.call("cudaMemcpy", address, ctypes.addressof(host), 6, 1)
-        return read == b"parent" and SUCCESS == cards.allocate("cudaMalloc", 2**23)[0] and SUCCESS == cards.call("cudaFree", address)
+        return (
+            read == b"parent"
+            and SUCCESS == cards.allocate("cudaMalloc", 2**23)[0]
+            and SUCCESS == cards.call("cudaFree", address)
+        )
 
     assert in_child(use)
     assert seen == cards.memory_info()
@@ -73,7 +77,9 @@ def test_a_fork_waits_for_other_threads(cards: Libraries) -> None:
     def use() -> bool:
         code, address = cards.allocate("cudaHostAlloc", 1)
         event = cards.create("cudaEventCreateWithFlags", 0)
-        return (code, cards.call("cudaFreeHost", address), cards.call("cudaEventDestroy", event)) == (0, 0, 0) and bool(cards.refused())
+        return (code, cards.call("cudaFreeHost", address), cards.call("cudaEventDestroy", event)) == (0, 0, 0) and bool(
+            cards.refused()
+        )
 
     threads = [threading.Thread(target=work) for _ in range(2)]
     for thread in threads:

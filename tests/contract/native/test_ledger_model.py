@@ -52,7 +52,7 @@ UNREGISTERED: Final[tuple[int, int, int | None, int | None]] = (0, -2, None, Non
 SETTINGS: Final = settings(
     max_examples=max(1, OPERATIONS // STEPS),
     stateful_step_count=STEPS,
-    derandomize=OPERATIONS == 1000,
+    derandomize="VRAMGUARD_TEST_OPERATIONS" not in os.environ,
     database=None,
     deadline=None,
     print_blob=True,
@@ -88,9 +88,7 @@ class Cards(RuleBasedStateMachine):
             assert (SUCCESS, SUCCESS) == (code, self.cards.call("cudaFree", address))
             arenas.insert(0, address)
         self.host = ctypes.create_string_buffer(POOL_BYTES)
-        pool = Region(
-            kind="pool", device=-1, base=ctypes.addressof(self.host), contents=memoryview(bytearray(POOL_BYTES))
-        )
+        pool = Region(kind="pool", device=-1, base=ctypes.addressof(self.host), contents=memoryview(bytearray(POOL_BYTES)))
         total_bytes, context_bytes = int(str(CARD["total_bytes"])), int(str(CARD["context_bytes"]))
         self.ledger = PlainLedger(total_bytes=total_bytes, context_bytes=context_bytes, arenas=tuple(arenas), pool=pool)
         self.scratch = ctypes.create_string_buffer(REAL_BYTES)
@@ -232,7 +230,9 @@ class Cards(RuleBasedStateMachine):
 
     def free(self, data: DataObject) -> None:
         """Anything ever handed out: live or freed, of any kind, its base or an address inside."""
-        address = self.an_address(data, DEVICE, MANAGED) + data.draw(st.sampled_from([0] * 8 + [1, GRANULE_BYTES]), label="offset")
+        address = self.an_address(data, DEVICE, MANAGED) + data.draw(
+            st.sampled_from([0] * 8 + [1, GRANULE_BYTES]), label="offset"
+        )
         self.settle(self.ledger.free(address, DEVICE, MANAGED), self.cards.call("cudaFree", address))
 
     def free_by_driver(self, data: DataObject) -> None:
@@ -257,7 +257,9 @@ class Cards(RuleBasedStateMachine):
         """Copy, fill or read."""
         if data.draw(st.booleans(), label="new bytes"):
             self.scribble(data)
-        self.do_one_of(data, self.copy, self.copy, self.copy_by_driver, self.copy_rows, self.fill_bytes, self.fill_words, self.read)
+        self.do_one_of(
+            data, self.copy, self.copy, self.copy_by_driver, self.copy_rows, self.fill_bytes, self.fill_words, self.read
+        )
 
     def copy(self, data: DataObject) -> None:
         """Copies between any two places, whatever direction the caller claims."""
@@ -302,7 +304,9 @@ class Cards(RuleBasedStateMachine):
         """Bytes come back as they were written; what was never written, or was large, is zero."""
         found = data.draw(st.sampled_from([self.ledger.pool, *self.ledger.regions.values()]), label="region")
         offset = data.draw(st.integers(0, found.size_bytes - 1), label="offset")
-        self.compare(found, offset, min(found.size_bytes - offset, data.draw(st.sampled_from([1, 4096, REAL_BYTES]), label="size")))
+        self.compare(
+            found, offset, min(found.size_bytes - offset, data.draw(st.sampled_from([1, 4096, REAL_BYTES]), label="size"))
+        )
 
     def compare(self, found: Region, offset: int, size_bytes: int) -> None:
         """Read a stretch of a region, by a copy if it is device memory, and compare it with the ledger's."""
@@ -324,7 +328,9 @@ class Cards(RuleBasedStateMachine):
     @rule(data=st.data())
     def use_events(self, data: DataObject) -> None:
         """Do something with an event, or move the clock."""
-        self.do_one_of(data, self.create_event, self.record_event, self.record_event, self.launch, self.measure, self.destroy_event)
+        self.do_one_of(
+            data, self.create_event, self.record_event, self.record_event, self.launch, self.measure, self.destroy_event
+        )
 
     def create_stream(self, data: DataObject) -> None:
         """Streams keep what they were made with."""
@@ -450,7 +456,9 @@ class Cards(RuleBasedStateMachine):
         for found in list(self.ledger.regions.values()):
             for offset in range(0, found.size_bytes, REAL_BYTES):
                 self.compare(found, offset, min(REAL_BYTES, found.size_bytes - offset))
-            function = {DEVICE: "cudaFree", MANAGED: "cudaFree", PINNED: "cudaFreeHost", REGISTERED: "cudaHostUnregister"}[found.kind]
+            function = {DEVICE: "cudaFree", MANAGED: "cudaFree", PINNED: "cudaFreeHost", REGISTERED: "cudaHostUnregister"}[
+                found.kind
+            ]
             assert SUCCESS == self.cards.call(function, found.base)
         for function, handles in (("cudaStreamDestroy", self.streams), ("cudaEventDestroy", self.events)):
             assert all(self.cards.call(function, handle) == SUCCESS for handle in handles)

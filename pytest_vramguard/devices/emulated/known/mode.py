@@ -145,7 +145,7 @@ class KnownValues(TorchDispatchMode):
         return func(*args, **kwargs)
 
     def _lifted(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Tensor:
-        """Note a tensor made of Python data, as by `torch.tensor([1], device="cuda")`: its copy to the card is not dispatched."""
+        """Note a tensor made of Python data, as by `torch.tensor([1], device="cuda")`, whose copy is not dispatched."""
         lifted: Tensor = func(*args, **kwargs)
         if lifted.is_cuda and lifted.untyped_storage().nbytes() <= REAL_COPY_BYTES and is_small(lifted):
             self.known.add(lifted)

@@ -1,0 +1,235 @@
+"""`vramguard run` puts every Python process below any command on an emulated card, and judges each."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.stack]
+
+BIN = Path(sys.executable).parent
+TRAIN = """
+import sys
+import torch
+
+model = torch.nn.Linear(1024, 1024, bias=False).cuda()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for _ in range(3):
+    model(torch.randn(64, 1024, device="cuda")).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+exec(sys.argv[1] if len(sys.argv) > 1 else "")
+"""
+"""A training script that knows nothing of emulation; its argument is executed at the end."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """A run that has ended."""
+
+    status: int
+    text: str
+    cases: list[dict[str, Any]]
+    """Those of the report; empty if none was written."""
+
+
+@pytest.fixture
+def vramguard(tmp_path: Path) -> Any:
+    """Return a function that runs `vramguard run` in a folder with the training script."""
+    tmp_path.joinpath("train.py").write_text(TRAIN, encoding="utf-8")
+
+    def run(*command: str, options: tuple[str, ...] = ("--target", "rtx3060"), **environment: str) -> Ended:
+        started = [str(BIN / "vramguard"), "run", *options, "--json", "report.json", "--", *command]
+        ended = subprocess.run(
+            started, cwd=tmp_path, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        )
+        report = tmp_path / "report.json"
+        cases = json.loads(report.read_text(encoding="utf-8"))["cases"] if report.exists() else []
+        return Ended(status=ended.returncode, text=ended.stdout + ended.stderr, cases=cases)
+
+    return run
+
+
+def python(code: str = "") -> tuple[str, ...]:
+    """Return the command that runs the training script and then `code`."""
+    return (sys.executable, "train.py", code)
+
+
+def test_script_is_measured_unchanged(vramguard: Any) -> None:
+    """A script has peaks, phases by its optimizer's steps, and parts that sum to the peak."""
+    ended = vramguard(*python())
+    (case,) = ended.cases
+    reading = case["reading"]
+
+    assert (0, "PASS", "emulated") == (ended.status, case["outcome"], case["device"]["kind"])
+    assert ["until the first optimizer step", "first step", "steady"] == list(reading["phases"])
+    assert reading["peak_allocated_bytes"] == sum(reading["parts"].values())
+    assert 4 * 2**20 == reading["parts"]["weights"]
+
+
+def test_the_same_peak_twice(vramguard: Any) -> None:
+    """Two runs of one command agree to the byte."""
+    first, second = (vramguard(*python()).cases[0]["reading"] for _ in range(2))
+
+    assert first == second
+
+
+def test_processes_below_a_shell_are_found(vramguard: Any) -> None:
+    """A shell script that starts two trainings has two results."""
+    ended = vramguard("sh", "-c", f"{sys.executable} train.py; {sys.executable} train.py")
+
+    assert ["PASS", "PASS"] == [case["outcome"] for case in ended.cases]
+
+
+def test_launcher_is_no_case(vramguard: Any) -> None:
+    """Torchrun imports torch but uses no card; its rank does, and is named."""
+    ended = vramguard(str(BIN / "torchrun"), "--nproc_per_node=1", "train.py")
+    (case,) = ended.cases
+
+    assert (0, "PASS") == (ended.status, case["outcome"])
+    assert "[rank-0-process-" in case["id"]
+
+
+def test_accelerate_launch(vramguard: Any) -> None:
+    """`accelerate launch` of a plain loop is one case."""
+    ended = vramguard(str(BIN / "accelerate"), "launch", "--num_processes=1", "--mixed_precision=no", "train.py")
+
+    assert (0, ["PASS"]) == (ended.status, [case["outcome"] for case in ended.cases])
+
+
+def test_full_card(vramguard: Any) -> None:
+    """An out-of-memory that ends the script is a failed gate with PyTorch's words, and exit status 1."""
+    ended = vramguard(*python("torch.empty(20 * 2**30, dtype=torch.uint8, device='cuda')"))
+    (case,) = ended.cases
+
+    assert (1, "FAIL", "out_of_memory") == (ended.status, case["outcome"], case["reading"]["kind"])
+    assert case["reading"]["message"].startswith("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+
+def test_limit_of_the_command_line(vramguard: Any) -> None:
+    """`--max-gb` fails a peak above it."""
+    ended = vramguard(*python(), options=("--target", "rtx3060", "--max-gb", "0.1"))
+
+    assert 1 == ended.status
+    assert "over the 0.10 GiB of max_gb" in ended.text
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("torch.cuda.CUDAGraph().capture_begin()", "emulation does not cover cudaStreamBeginCapture"),
+        ("try: torch.cuda.CUDAGraph().capture_begin()\nexcept RuntimeError: pass", "emulation does not cover"),
+        ("(torch.rand(8, device='cuda') > 0.5).nonzero()", "data-dependent: nonzero at "),
+    ],
+)
+def test_what_is_not_emulated_is_not_green(vramguard: Any, code: str, reason: str) -> None:
+    """A refused function, also one whose error was swallowed, and a shape by unknown values leave the case unjudged."""
+    ended = vramguard(*python(f"with torch.cuda.stream(torch.cuda.Stream()):\n exec({code!r})"))
+
+    assert 0 != ended.status
+    assert "UNJUDGED" == ended.cases[0]["outcome"]
+    assert reason in ended.cases[0]["reading"]["reason"]
+
+
+def test_the_command_keeps_its_own_status(vramguard: Any) -> None:
+    """A script that ends with a status of its own passes it on, whatever was measured."""
+    assert 7 == vramguard(*python("sys.exit(7)")).status
+
+
+def test_error_of_the_script_itself(vramguard: Any) -> None:
+    """An exception that has nothing to do with the card is shown as always and not judged."""
+    ended = vramguard(*python("raise ValueError('mine')"))
+
+    assert 1 == ended.status
+    assert "Traceback" in ended.text
+    assert "the process ended with ValueError: mine" == ended.cases[0]["reading"]["reason"]
+
+
+def test_killed_process_is_missed(vramguard: Any) -> None:
+    """A process that is killed leaves no numbers, and that is said."""
+    ended = vramguard(*python("import os; os.kill(os.getpid(), 9)"))
+
+    assert 128 + 9 == ended.status
+    assert "the process was killed before it could say what it measured" == ended.cases[0]["reading"]["reason"]
+
+
+def test_a_command_without_a_card_is_not_green(vramguard: Any) -> None:
+    """Where nothing used a card there was nothing to judge."""
+    ended = vramguard(sys.executable, "-c", "print('no torch')")
+
+    assert 1 == ended.status
+    assert "no process of the command used a CUDA card" == ended.cases[0]["reading"]["reason"]
+
+
+def test_hidden_card(vramguard: Any) -> None:
+    """With an empty CUDA_VISIBLE_DEVICES the script sees no card, as on real hardware."""
+    ended = vramguard(sys.executable, "-c", "import torch; print(torch.cuda.device_count())", CUDA_VISIBLE_DEVICES="")
+
+    assert ended.text.startswith("0\n")
+    assert 1 == ended.status
+
+
+def test_torch_without_cuda(vramguard: Any, tmp_path: Path) -> None:
+    """A build of torch without CUDA in the command's environment is named."""
+    package = tmp_path / "other" / "torch"
+    package.mkdir(parents=True)
+    package.joinpath("__init__.py").touch()
+    package.joinpath("version.py").write_text("__version__ = '2.14.1+cpu'\ncuda = None\n", encoding="utf-8")
+
+    ended = vramguard(sys.executable, "-c", "import torch", PYTHONPATH=str(package.parent))
+
+    assert 1 == ended.status
+    assert "torch 2.14.1+cpu: a build without CUDA, expected CUDA 13" in ended.cases[0]["reading"]["reason"]
+
+
+def test_sitecustomize_of_the_environment_still_runs(vramguard: Any, tmp_path: Path) -> None:
+    """A sitecustomize of the user's own is not lost."""
+    tmp_path.joinpath("own").mkdir()
+    tmp_path.joinpath("own", "sitecustomize.py").write_text("print('own sitecustomize')\n", encoding="utf-8")
+
+    assert "own sitecustomize" in vramguard(*python(), PYTHONPATH=str(tmp_path / "own")).text
+
+
+@pytest.mark.parametrize(
+    ("options", "command", "message"),
+    [
+        (("--target", "rtx9999"), ("true",), "card 'rtx9999': not in the catalogue"),
+        (("--target", "rtx3060"), ("no-such-program",), "command 'no-such-program': not found"),
+        (("--target", "rtx3060"), (), "no command, expected one behind two dashes"),
+        (("--target", "rtx3060,t4"), ("true",), "got 2 cards, expected one"),
+        ((), ("true",), "got 0 cards, expected one"),
+        (("--target", "rtx3060", "--max-gb", "0"), ("true",), "expected a number above 0"),
+        (("--target", "rtx3060", "--band", "0.9", "0.7"), ("true",), "0 <= low < high <= 1"),
+    ],
+)
+def test_bad_usage(vramguard: Any, options: tuple[str, ...], command: tuple[str, ...], message: str) -> None:
+    """A wrong command line is one line and exit status 4, and nothing is run."""
+    ended = vramguard(*command, options=options)
+
+    assert 4 == ended.status
+    assert message in ended.text
+    assert "Traceback" not in ended.text
+    assert [] == ended.cases
+
+
+def test_termination_reaches_the_command(tmp_path: Path) -> None:
+    """A termination of `vramguard run` ends the command below it."""
+    started = tmp_path / "started"
+    code = f"import pathlib, time; pathlib.Path({str(started)!r}).touch(); time.sleep(60)"
+    command = [str(BIN / "vramguard"), "run", "--target", "rtx3060", "--", sys.executable, "-c", code]
+
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not started.exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+
+        assert 128 + signal.SIGTERM == process.wait(timeout=30)
