@@ -170,12 +170,14 @@ def test_a_command_without_a_card_is_not_green(vramguard: Any) -> None:
     assert "no process of the command used a CUDA card" == ended.cases[0]["reading"]["reason"]
 
 
-def test_hidden_card(vramguard: Any) -> None:
-    """With an empty CUDA_VISIBLE_DEVICES the script sees no card, as on real hardware."""
-    ended = vramguard(sys.executable, "-c", "import torch; print(torch.cuda.device_count())", CUDA_VISIBLE_DEVICES="")
+@pytest.mark.parametrize(
+    ("listed", "seen"), [("", "0 False"), ("-1", "0 False"), ("0", "1 True"), ("0,1", "1 True"), ("1,0", "0 False")]
+)
+def test_hidden_card(vramguard: Any, listed: str, seen: str) -> None:
+    """A script that is left no card by CUDA_VISIBLE_DEVICES sees none, as on real hardware."""
+    code = "import torch; print(torch._C._cuda_getDeviceCount(), torch.cuda.is_available())"
 
-    assert ended.text.startswith("0\n")
-    assert 1 == ended.status
+    assert vramguard(sys.executable, "-c", code, CUDA_VISIBLE_DEVICES=listed).text.startswith(f"{seen}\n")
 
 
 def test_torch_without_cuda(vramguard: Any, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 #include <cuda.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,8 @@ static const field fields[] = {
 #define FIELD_COUNT (sizeof fields / sizeof fields[0])
 
 static vg_card card; /* count is 0 until a card is placed */
+#define UNCOUNTED (-1)
+static _Atomic int visible_count = UNCOUNTED;
 static _Thread_local int current_device;
 
 static const field *field_of(const char *key, size_t length)
@@ -129,6 +132,7 @@ const char *vg_place(const char *text)
         if (vg_usage_of(device).used_bytes != card.context_bytes)
             return complaint("device memory is still allocated; not changed:", "card", 4);
     card = parsed;
+    atomic_store(&visible_count, UNCOUNTED);
     vg_reset_peak();
     return NULL;
 }
@@ -144,9 +148,33 @@ __attribute__((constructor)) static void place_from_environment(void)
     }
 }
 
+/* Counts the ordinals of CUDA_VISIBLE_DEVICES up to the first that no card has.
+ * Source: CUDA C++ Programming Guide 13.0, "CUDA Environment Variables". */
+static int visible_cards(const char *list)
+{
+    int visible = 0;
+    for (const char *at = list;; at++) {
+        char *end;
+        long ordinal = strtol(at, &end, 10);
+        if (end == at || ordinal < 0 || ordinal >= card.count)
+            return visible;
+        visible++;
+        if (*end != ',')
+            return visible;
+        at = end;
+    }
+}
+
+/* The list is read when the cards are first counted, as by cuInit, so that a program may still set it. */
 int vg_card_count(void)
 {
-    return card.count;
+    int counted = atomic_load(&visible_count);
+    if (counted == UNCOUNTED) {
+        const char *list = getenv("CUDA_VISIBLE_DEVICES");
+        counted = list == NULL ? card.count : visible_cards(list);
+        atomic_store(&visible_count, counted);
+    }
+    return counted;
 }
 
 const vg_card *vg_the_card(void)
@@ -156,12 +184,12 @@ const vg_card *vg_the_card(void)
 
 int vg_current_device(void)
 {
-    return current_device < card.count ? current_device : 0; /* fewer cards may have been placed since it was set */
+    return current_device < vg_card_count() ? current_device : 0; /* fewer cards may have been placed since it was set */
 }
 
 bool vg_set_current_device(int device)
 {
-    if (device < 0 || device >= card.count)
+    if (device < 0 || device >= vg_card_count())
         return false;
     current_device = device;
     return true;

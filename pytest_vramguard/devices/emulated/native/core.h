@@ -51,6 +51,7 @@ typedef struct {
 /* Places the card that `text` describes: `key=value` pairs, each ended by ';'. Every key above must be given once.
  * Returns NULL, or a message that names the faulty key; then nothing has changed. Refused while device memory is allocated. */
 VG_API const char *vg_place(const char *text);
+/* Cards that the process may see: all, or those that CUDA_VISIBLE_DEVICES leaves it. */
 VG_API int vg_card_count(void);
 VG_API const vg_card *vg_the_card(void);
 /* Value of a CUdevice_attribute (the runtime uses the same numbers). False if the number is not covered: refuse then. */
