@@ -18,7 +18,8 @@ venv: .venv/installed
 .venv/installed: pyproject.toml setup.py $(NATIVE_SOURCES)
 	@echo "installing into .venv; the first time this takes a few minutes"
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '.[train,dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --editable '.[train,dev]'
+	-@$(BIN)/python -m compileall -qq -j 0 .venv/lib # on every core, where pip takes one; some files are no valid Python
 	@touch $@
 
 demo: venv

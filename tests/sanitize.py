@@ -3,7 +3,7 @@
     python -m tests.sanitize [pytest arguments]
 
 Builds the emulated libraries with gcc's AddressSanitizer and UndefinedBehaviorSanitizer into a temporary folder and runs
-`tests/contract/native` on them, the model test with 10,000 operations; then the tests with threads once more with ThreadSanitizer.
+`tests/contract/native` on them, the model test with 10,000 operations. Then runs the tests with threads under ThreadSanitizer.
 The CUDA headers are those of `CUDA_INCLUDE`, or of the wheels nvidia-cuda-runtime and nvidia-cuda-crt in this environment.
 """
 
@@ -42,8 +42,8 @@ MEMORY: Final = Sanitizer(
     flags=("-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"),
     runtimes=("libasan.so", "libubsan.so"),
     options={
-        # Python never frees what it interns. The arena needs no words here: it is a mapping of its own, which the sanitizer leaves
-        # alone, and to touch it without the ledger's leave is a segmentation fault that the sanitizer reports.
+        # Python never frees what it interns. The arena of device memory needs no option: it is a mapping of its own, which the
+        # sanitizer leaves alone, and to touch it without the ledger's leave is a segmentation fault, which it reports.
         "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=1:strict_string_checks=1",
         "UBSAN_OPTIONS": "print_stacktrace=1",
     },

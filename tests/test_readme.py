@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from pytest_vramguard import report_table
+from pytest_vramguard import cli, report_table
 from pytest_vramguard.cards import load_catalogue
-from pytest_vramguard.cli import main
 from pytest_vramguard.errors import VramguardError
 from pytest_vramguard.plugin import OPTION_HELP
 from pytest_vramguard.recipes import load_recipe
@@ -67,27 +66,32 @@ def table_under(heading: str) -> list[list[str]]:
     return [[cell.strip().replace("`", "") for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder that holds every file of the README, pyproject.toml aside."""
+    folder = tmp_path_factory.mktemp("readme")
     for block in BLOCKS:
         if block.file is not None and block.file != "pyproject.toml":
-            path = tmp_path / block.file
+            path = folder / block.file
             path.parent.mkdir(exist_ok=True)
             path.write_text(block.text, encoding="utf-8")
-    return tmp_path
+    return folder
 
 
-def run_pytest(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run pytest on the emulated card in `folder`, in a terminal of 100 characters."""
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *arguments, "--vram-device", "emulated", "-p", "no:cacheprovider"],
-        cwd=folder,
+@pytest.fixture(scope="module")
+def printed(project: Path) -> list[str]:
+    """Return the lines of one run of the README's tests on the emulated card, in a terminal of 100 characters."""
+    tests = ("test_vram.py", "test_red.py", "test_own_loop.py")
+    options = ("--vram-target", "rtx3060", "--vram-device", "emulated", "-p", "no:cacheprovider", "-rA")
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", *tests, *options],
+        cwd=project,
         env={**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "100"},
         capture_output=True,
         text=True,
         check=False,
     )
+    return [*run.stdout.splitlines(), *run.stderr.splitlines()]
 
 
 def scrubbed(line: str) -> str:
@@ -115,23 +119,25 @@ def test_python_compiles(block: Block) -> None:
 
 
 @pytest.mark.stack
-@pytest.mark.parametrize(("number", "status"), [(0, 0), (1, 1)], ids=["green", "red"])
-def test_console_shows_what_is_printed(number: int, status: int, project: Path) -> None:
-    """The command of a console block prints its lines in their order, whatever the numbers, and ends green or red as told."""
-    command, *shown = blocks("console")[number].text.splitlines()
+@pytest.mark.parametrize("block", blocks("console"), ids=["green", "red"])
+def test_console_shows_what_is_printed(block: Block, printed: list[str]) -> None:
+    """The lines of a console block are printed in their order, whatever the numbers."""
+    command, *shown = block.text.splitlines()
 
-    run = run_pytest(project, *command.removeprefix("$ pytest ").split())
-
-    assert list(missing_lines(shown, run.stdout.splitlines())) == [], run.stdout + run.stderr
-    assert run.returncode == status
+    assert re.fullmatch(r"\$ pytest test_\w+\.py --vram-target rtx3060", command)
+    assert list(missing_lines(shown, printed)) == [], "\n".join(printed)
 
 
 @pytest.mark.stack
-def test_own_loop_passes(project: Path) -> None:
-    """The loop of the README runs and fits."""
-    run = run_pytest(project, "test_own_loop.py", "--vram-target", "rtx3060")
+def test_tests_of_the_readme_end_as_told(printed: list[str]) -> None:
+    """The first test passes, the one without checkpointing fails, and the loop passes."""
+    outcomes = [tuple(line.split()[:2]) for line in printed if line.startswith(("PASSED ", "FAILED "))]
 
-    assert run.returncode == 0, run.stdout + run.stderr
+    assert {
+        ("PASSED", "test_vram.py::test_llama2_7b_fits"),
+        ("FAILED", "test_red.py::test_without_checkpointing"),
+        ("PASSED", "test_own_loop.py::test_own_loop_fits"),
+    } == set(outcomes)
 
 
 def test_recipe_loads(project: Path) -> None:
@@ -158,16 +164,20 @@ def test_project_settings_are_read(tmp_path: Path) -> None:
     assert (("rtx3060", "t4"), tmp_path / "vram-report.json") == (wishes.targets, wishes.json_path)
 
 
-def test_commands_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    """Every option, verb of make, extra and command of `vramguard` in the README is there."""
+def test_commands_exist() -> None:
+    """Every option of pytest, verb of make and extra in the README is there, and no option of pytest is left out."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
     assert set(re.findall(r"--vram-(\w+)", TEXT)) == set(OPTION_HELP)
     assert [verb for verb in re.findall(r"`make (\w+)`", TEXT) if f"\n{verb}:" not in makefile] == []
     assert [extra for extra in re.findall(r"'\.\[(\w+)\]'", TEXT) if f"\n{extra} = [" not in pyproject] == []
-    assert [main(command.split()) for command in re.findall(r"^vramguard (.+)$", TEXT, re.MULTILINE)] == [0]
-    assert capsys.readouterr().out.startswith("key ")
+
+
+@pytest.mark.parametrize("command", re.findall(r"^vramguard (.+)$", TEXT, re.MULTILINE))
+def test_vramguard_understands(command: str) -> None:
+    """Every `vramguard` command in the README is one that its parser takes."""
+    assert callable(cli._parser().parse_args(command.split()).command)
 
 
 def test_workflow_steps_are_those_of_the_workflow() -> None:

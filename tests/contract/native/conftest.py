@@ -22,7 +22,8 @@ def folder() -> Path:
 
 @pytest.fixture(scope="session")
 def loaded(folder: Path) -> Libraries:
-    """The libraries under test, in this process."""
+    """The libraries under test, in this process, which may see all cards."""
+    os.environ.pop("CUDA_VISIBLE_DEVICES", None)
     return load(folder)
 
 

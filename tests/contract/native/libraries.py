@@ -8,8 +8,10 @@ from __future__ import annotations
 import ctypes
 from ctypes import byref, c_float, c_int, c_size_t, c_uint, c_ulonglong, c_void_p
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SUCCESS: Final = 0
 INVALID_VALUE: Final = 1
@@ -33,10 +35,13 @@ COUNTERS: Final = (
     "bytes_to_host",
 )
 
-CARD: Final = {
+TOTAL_BYTES: Final = (48 << 20) + 12_345
+CONTEXT_BYTES: Final = (5 << 20) + 77
+"""Multiples of nothing, so that a rounding shows."""
+CARD: Final[dict[str, object]] = {
     "name": "Emulated Test Card",
-    "total_bytes": (48 << 20) + 12_345,
-    "context_bytes": (5 << 20) + 77,
+    "total_bytes": TOTAL_BYTES,
+    "context_bytes": CONTEXT_BYTES,
     "count": 2,
     "major": 8,
     "minor": 6,
@@ -54,7 +59,7 @@ CARD: Final = {
     "driver_version": 13_000,
     "driver_name": "580.65.06",
 }
-"""Two small cards whose sizes are multiples of nothing, so that a rounding shows."""
+"""Two small cards."""
 
 
 def card_text(**fields: object) -> str:

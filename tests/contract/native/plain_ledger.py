@@ -42,6 +42,20 @@ class Region:
         return self.base + self.size_bytes
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """The shape of a copy of rows, in bytes."""
+
+    to_pitch: int
+    """From the start of a row to the start of the next, where they go."""
+    from_pitch: int
+    """The same where they come from."""
+    width: int
+    """Of a row."""
+    count: int
+    """Number of rows."""
+
+
 @dataclass(kw_only=True)
 class PlainLedger:
     """The books of some equal cards."""
@@ -151,22 +165,23 @@ class PlainLedger:
 
     def copy(self, to: int, from_: int, size_bytes: int) -> int:
         """Copy; returns the code."""
-        return self.copy_rows(to, size_bytes, from_, size_bytes, size_bytes, 1)
+        return self.copy_rows(to, from_, Rows(to_pitch=size_bytes, from_pitch=size_bytes, width=size_bytes, count=1))
 
-    def copy_rows(self, to: int, to_pitch: int, from_: int, from_pitch: int, row_bytes: int, rows: int) -> int:
+    def copy_rows(self, to: int, from_: int, rows: Rows) -> int:
         """Copy rows; returns the code."""
-        size_bytes = row_bytes * rows
+        size_bytes = rows.width * rows.count
         if size_bytes == 0:
             return SUCCESS
-        target = self.bytes_at(to, to_pitch * (rows - 1) + row_bytes)
-        source = self.bytes_at(from_, from_pitch * (rows - 1) + row_bytes)
+        target = self.bytes_at(to, rows.to_pitch * (rows.count - 1) + rows.width)
+        source = self.bytes_at(from_, rows.from_pitch * (rows.count - 1) + rows.width)
         if target is None or source is None:
             return INVALID_VALUE
         to_card, from_card = self.on_card(to), self.on_card(from_)
-        for row in range(rows):
-            copied = source[row * from_pitch : row * from_pitch + row_bytes].tobytes()
-            lost = size_bytes > REAL_BYTES and (to_card or from_card)
-            target[row * to_pitch : row * to_pitch + row_bytes] = bytes(row_bytes) if lost else copied
+        lost = size_bytes > REAL_BYTES and (to_card or from_card)
+        for row in range(rows.count):
+            begin, to_begin = row * rows.from_pitch, row * rows.to_pitch
+            copied = bytes(rows.width) if lost else source[begin : begin + rows.width].tobytes()
+            target[to_begin : to_begin + rows.width] = copied
         self.counts["bytes_to_device"] += size_bytes * (to_card and not from_card)
         self.counts["bytes_to_host"] += size_bytes * (from_card and not to_card)
         return SUCCESS

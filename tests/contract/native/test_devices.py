@@ -6,7 +6,7 @@ import ctypes
 
 import pytest
 
-from tests.contract.native.libraries import CARD, INVALID_DEVICE, SUCCESS, Libraries, MonitoredMemory
+from tests.contract.native.libraries import CARD, CONTEXT_BYTES, INVALID_DEVICE, SUCCESS, Libraries, MonitoredMemory
 
 MONITOR_INVALID_ARGUMENT = 2
 MONITOR_NOT_FOUND = 6
@@ -57,14 +57,14 @@ class TestMonitorHandles:
         assert MONITOR_NOT_FOUND == cards.monitor.nvmlDeviceGetHandleByPciBusId_v2(bus, ctypes.byref(handle))
 
     def test_this_process_is_the_one_on_the_card(self, cards: Libraries) -> None:
-        """The only process on the card uses what the card says is used; without room for it, the number of processes is told."""
+        """The only process on the card uses what the card says is used; without room for it, their number is told."""
         handle, count = ctypes.c_void_p(1), ctypes.c_uint(0)
         room = (ctypes.c_ulonglong * 2)()
 
         assert 7 == cards.monitor.nvmlDeviceGetComputeRunningProcesses(handle, ctypes.byref(count), None)
         assert 1 == count.value
         assert SUCCESS == cards.monitor.nvmlDeviceGetComputeRunningProcesses(handle, ctypes.byref(count), room)
-        assert CARD["context_bytes"] == room[1]
+        assert CONTEXT_BYTES == room[1]
 
 
 class TestDevices:

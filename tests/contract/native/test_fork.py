@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.contract.native.libraries import CARD, SUCCESS, Libraries
+from tests.contract.native.libraries import CONTEXT_BYTES, SUCCESS, Libraries
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,4 +90,4 @@ def test_a_fork_waits_for_other_threads(cards: Libraries) -> None:
         thread.join()
 
     assert [True] * 30 == outcomes
-    assert CARD["context_bytes"] == cards.usage(0).used_bytes
+    assert CONTEXT_BYTES == cards.usage(0).used_bytes

@@ -8,7 +8,7 @@ import pytest
 
 from tests.contract.native.libraries import (
     ALREADY_REGISTERED,
-    CARD,
+    CONTEXT_BYTES,
     INVALID_VALUE,
     NO_DEVICE,
     NOT_REGISTERED,
@@ -68,6 +68,13 @@ class TestDeviceMemory:
 
         assert code == found
         assert (9 - granules if code == SUCCESS else 9) * GRANULE_BYTES == cards.memory_info()[1]
+
+    @pytest.mark.parametrize(("missing_bytes", "code"), [(0, SUCCESS), (1, OUT_OF_MEMORY)])
+    def test_a_granule_is_whole_or_not_there(self, cards: Libraries, missing_bytes: int, code: int) -> None:
+        """A card that lacks one byte of its last granule cannot give that granule."""
+        cards.place(card_text(total_bytes=2 * GRANULE_BYTES - missing_bytes, context_bytes=GRANULE_BYTES))
+
+        assert code == cards.allocate("cudaMalloc", 1)[0]
 
     def test_a_full_card_has_room_again_after_a_free(self, cards: Libraries) -> None:
         """What was refused for want of room is granted once room was made."""
@@ -166,7 +173,7 @@ class TestTwoCards:
         address = allocated(cards, GRANULE_BYTES)
         cards.call("cudaSetDevice", 0)
 
-        assert CARD["context_bytes"] == cards.usage(0).used_bytes
+        assert CONTEXT_BYTES == cards.usage(0).used_bytes
         assert (2, 1, address, None) == cards.attributes(address)
 
     @pytest.mark.parametrize("device", [0, 1])
@@ -245,7 +252,9 @@ class TestHostMemory:
         assert (OUT_OF_MEMORY, 0) == cards.allocate(function, size_bytes)
         assert ["more memory than this host can give"] == cards.refused()
 
-    @pytest.mark.parametrize(("begin", "size"), [(0, 1), (1000, 1000), (1999, 1), (500, 501), (1999, 100), (500, 3000)])
+    @pytest.mark.parametrize(
+        ("begin", "size"), [(0, 1), (500, 500), (500, 501), (1000, 1000), (1999, 1), (1999, 100), (2000, 100), (500, 3000)]
+    )
     def test_registered_memory_may_not_overlap(self, cards: Libraries, begin: int, size: int) -> None:
         """With [1000, 2000) registered, a range that touches it anywhere is refused."""
         host = ctypes.create_string_buffer(4000)
@@ -257,7 +266,7 @@ class TestHostMemory:
 
         assert (ALREADY_REGISTERED if touches else SUCCESS) == code
         assert (1, 0, base + 1999, base + 1999) == cards.attributes(base + 1999)
-        assert UNKNOWN == cards.attributes(base + 2000)
+        assert (UNKNOWN if begin != 2000 else (1, 0, base + 2000, base + 2000)) == cards.attributes(base + 2000)
         assert SUCCESS == cards.call("cudaHostUnregister", base + 1000)
         assert (NOT_REGISTERED if touches else SUCCESS) == cards.call("cudaHostUnregister", base + begin)
 

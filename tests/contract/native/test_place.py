@@ -12,7 +12,7 @@ import pytest
 
 from pytest_vramguard.cards import Card, load_catalogue
 from pytest_vramguard.devices.emulated import libraries
-from tests.contract.native.libraries import CARD, SUCCESS, Libraries, card_text
+from tests.contract.native.libraries import SUCCESS, TOTAL_BYTES, Libraries, card_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,12 +51,12 @@ FAULTS: Final = {
 """Texts that describe no card, and what is said of them."""
 
 
-def preloaded(folder: Path, text: str | None, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command that gets the libraries through LD_PRELOAD and the card through the environment."""
+def preloaded(folder: Path, text: str | None, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that gets the libraries through LD_PRELOAD, and the card and `variables` through the environment."""
     sonames = (libraries.CORE, *libraries.SONAMES)
     preload = [part for part in (os.environ.get("LD_PRELOAD"), *(str(folder / soname) for soname in sonames)) if part]
     card = {} if text is None else {"VRAMGUARD_CARD": text}
-    env = {**os.environ, "LD_PRELOAD": ":".join(preload), **card}
+    env = {**os.environ, "LD_PRELOAD": ":".join(preload), **card, **variables}
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
 
 
@@ -72,7 +72,7 @@ class TestText:
     def test_a_faulty_text_is_named_and_changes_nothing(self, cards: Libraries, text: str) -> None:
         """The message says what is wrong with which key; the card in place stays."""
         assert f"VRAMGUARD_CARD: {FAULTS[text]}" == cards.place(text)
-        assert (SUCCESS, CARD["total_bytes"]) == cards.memory_info()[::2]
+        assert (SUCCESS, TOTAL_BYTES) == cards.memory_info()[::2]
 
     @pytest.mark.parametrize(
         "fields",
@@ -120,7 +120,7 @@ class TestChange:
         cards.call("cudaFree", address)
 
         assert "VRAMGUARD_CARD: device memory is still allocated; not changed: card" == refused
-        assert CARD["total_bytes"] == total_bytes
+        assert TOTAL_BYTES == total_bytes
         assert cards.place(card_text(total_bytes=2**30)) is None
         assert 2**30 == cards.memory_info()[2]
 
@@ -169,3 +169,19 @@ class TestEnvironment:
         done = preloaded(folder, None, *cuda_programme("print(rt.cudaGetDeviceCount(ctypes.byref(n)), n.value)"))
 
         assert (0, "100 0\n", "") == (done.returncode, done.stdout, done.stderr)
+
+    @pytest.mark.parametrize(
+        ("listed", "visible"), [("", 0), ("0", 1), ("2,0", 2), ("0,1,2", 3), ("0,3,1", 1), ("-1,0", 0), ("none", 0), ("1,", 1)]
+    )
+    def test_cuda_sees_the_cards_that_it_is_left(self, folder: Path, listed: str, visible: int) -> None:
+        """CUDA_VISIBLE_DEVICES hides cards from runtime and driver, up to the first number without a card; NVML sees all."""
+        code = (
+            "import ctypes; n = ctypes.c_int(-1); counts = []\n"
+            "for library, function in (('cudart.so.13', 'cudaGetDeviceCount'), ('cuda.so.1', 'cuDeviceGetCount'),\n"
+            "                          ('nvidia-ml.so.1', 'nvmlDeviceGetCount_v2')):\n"
+            "    getattr(ctypes.CDLL('lib' + library), function)(ctypes.byref(n)); counts.append(n.value)\n"
+            "print(counts)"
+        )
+        done = preloaded(folder, card_text(count=3), sys.executable, "-c", code, CUDA_VISIBLE_DEVICES=listed)
+
+        assert (0, f"[{visible}, {visible}, 3]\n", "") == (done.returncode, done.stdout, done.stderr)

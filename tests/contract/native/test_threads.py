@@ -1,4 +1,4 @@
-"""Many threads at once: the books stay whole. ctypes gives the interpreter's lock away during each call, so calls do overlap."""
+"""Many threads at once: the books stay whole. ctypes gives the interpreter's lock away during a call, so calls do overlap."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
-from tests.contract.native.libraries import CARD, INVALID_HANDLE, OUT_OF_MEMORY, SUCCESS, Libraries
+from tests.contract.native.libraries import CONTEXT_BYTES, INVALID_HANDLE, OUT_OF_MEMORY, SUCCESS, TOTAL_BYTES, Libraries
 from tests.contract.native.plain_ledger import GRANULE_BYTES
 
 if TYPE_CHECKING:
@@ -60,14 +60,14 @@ def test_memory_of_one_thread_is_not_touched_by_another(cards: Libraries) -> Non
 
     after = cards.counted()
     grown = {name: after[name] - before[name] for name in after}
-    assert CARD["context_bytes"] == cards.usage(0).used_bytes
+    assert CONTEXT_BYTES == cards.usage(0).used_bytes
     assert sum(map(int, map(str, counts))) == grown["driver_allocations"] == grown["driver_frees"]
     assert grown["bytes_to_device"] == grown["bytes_to_host"] == 4096 * grown["driver_allocations"]
 
 
 def test_threads_never_get_more_than_the_card_has(cards: Libraries) -> None:
     """When all threads allocate until the card is full, they hold exactly what it had, each granule once."""
-    room = (int(str(CARD["total_bytes"])) - int(str(CARD["context_bytes"]))) // GRANULE_BYTES
+    room = (TOTAL_BYTES - CONTEXT_BYTES) // GRANULE_BYTES
 
     def work(_: int) -> list[int]:
         held: list[int] = []
@@ -91,7 +91,7 @@ def test_an_address_is_freed_by_one_thread_only(cards: Libraries) -> None:
         in_raw_threads(address, *[cards.runtime.cudaFree] * 4)
 
     assert ROUNDS == cards.counted()["driver_frees"] - before
-    assert CARD["context_bytes"] == cards.usage(0).used_bytes
+    assert CONTEXT_BYTES == cards.usage(0).used_bytes
 
 
 @pytest.mark.parametrize(

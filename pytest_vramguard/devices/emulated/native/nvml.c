@@ -19,8 +19,11 @@ typedef int result; /* nvmlReturn_t */
 
 typedef void *device; /* nvmlDevice_t: index + 1 */
 
+/* As the real library, this one sees every card, whatever CUDA_VISIBLE_DEVICES leaves to CUDA; PyTorch counts on that. */
+static unsigned card_count(void) { return (unsigned)vg_the_card()->count; }
+
 static int index_of(device own) { return (int)((uintptr_t)own - 1); }
-static bool known(device own) { return (uintptr_t)own - 1 < (uintptr_t)vg_card_count(); } /* NULL wraps around */
+static bool known(device own) { return (uintptr_t)own - 1 < card_count(); } /* NULL wraps around */
 
 static result text(char *target, unsigned capacity, const char *value)
 {
@@ -65,7 +68,7 @@ result nvmlSystemGetCudaDriverVersion(int *version) { return nvmlSystemGetCudaDr
 
 result nvmlDeviceGetCount_v2(unsigned *count)
 {
-    *count = (unsigned)vg_card_count();
+    *count = card_count();
     return SUCCESS;
 }
 
@@ -88,10 +91,10 @@ static void bus_text(int index, char *target, size_t capacity) { snprintf(target
 result nvmlDeviceGetHandleByUUID(const char *uuid, device *found)
 {
     char own[64];
-    for (int index = 0; index < vg_card_count(); index++) {
-        uuid_text(index, own, sizeof own);
+    for (unsigned index = 0; index < card_count(); index++) {
+        uuid_text((int)index, own, sizeof own);
         if (strcmp(own, uuid) == 0)
-            return nvmlDeviceGetHandleByIndex_v2((unsigned)index, found);
+            return nvmlDeviceGetHandleByIndex_v2(index, found);
     }
     return NOT_FOUND;
 }
@@ -99,7 +102,7 @@ result nvmlDeviceGetHandleByUUID(const char *uuid, device *found)
 result nvmlDeviceGetHandleByPciBusId_v2(const char *bus_id, device *found)
 {
     unsigned domain, bus;
-    if (sscanf(bus_id, "%x:%x:", &domain, &bus) != 2 || bus < 1 || bus > (unsigned)vg_card_count())
+    if (sscanf(bus_id, "%x:%x:", &domain, &bus) != 2 || bus < 1 || bus > card_count())
         return NOT_FOUND;
     return nvmlDeviceGetHandleByIndex_v2(bus - 1, found);
 }
