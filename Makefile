@@ -8,18 +8,19 @@ NATIVE_SOURCES := $(wildcard $(NATIVE)/*.c $(NATIVE)/*.h $(NATIVE)/*.py $(NATIVE
 
 export HF_HUB_OFFLINE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := test
 .PHONY: bench build clean demo format lint sanitize test types venv
 
 venv: .venv/installed
 
-# The install builds the native libraries in the checkout, so a change to their sources installs again.
+# The install builds the native libraries in the checkout, so a change to their sources installs again. Bytecode is left to the
+# first import of each module, since most of what is installed is never imported.
 .venv/installed: pyproject.toml setup.py $(NATIVE_SOURCES)
 	@echo "installing into .venv; the first time this takes a few minutes"
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --no-compile --editable '.[train,dev]'
-	-@$(BIN)/python -m compileall -qq -j 0 .venv/lib # on every core, where pip takes one; some files are no valid Python
 	@touch $@
 
 demo: venv

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_vramguard.devices.emulated.libraries import FOLDER
 from tests.contract.native.libraries import Libraries, card_text, load
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def folder() -> Path:
-    """The folder of the libraries under test."""
-    return Path(os.environ["VRAMGUARD_TEST_LIBRARIES"])
+    """The folder of the libraries under test: those of the package, for a file that is run by its name alone."""
+    return Path(os.environ.get("VRAMGUARD_TEST_LIBRARIES", FOLDER))
 
 
 @pytest.fixture(scope="session")

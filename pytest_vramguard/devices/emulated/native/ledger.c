@@ -433,7 +433,8 @@ static bool copy_row(entry *target, char *to, entry *source, const char *from, s
 /* Bytes from the start of the first row to the end of the last; false if rows overlap, or no process has so many. */
 static bool extent_of(size_t pitch, size_t row_bytes, size_t rows, size_t *extent_bytes)
 {
-    return row_bytes <= pitch && !__builtin_mul_overflow(pitch, rows - 1, extent_bytes) && !__builtin_add_overflow(*extent_bytes, row_bytes, extent_bytes);
+    return row_bytes <= pitch && !__builtin_mul_overflow(pitch, rows - 1, extent_bytes) &&
+           !__builtin_add_overflow(*extent_bytes, row_bytes, extent_bytes);
 }
 
 static void repeat(char *to, const char *pattern, size_t pattern_bytes, size_t size_bytes)
@@ -474,12 +475,13 @@ vg_status vg_copy_rows(void *to, size_t to_pitch, const void *from, size_t from_
     if (!extent_of(to_pitch, row_bytes, rows, &to_extent) || !extent_of(from_pitch, row_bytes, rows, &from_extent))
         return VG_BAD_ADDRESS;
     size_t size_bytes = row_bytes * rows; /* at most an extent */
+    bool kept = size_bytes <= VG_REAL_BYTES;
     entry *target, *source;
     pthread_mutex_lock(&lock);
     bool good = locate(to, to_extent, &target) && locate(from, from_extent, &source), copied = good;
     bool to_card = good && on_card(target) && !on_card(source), to_host = good && on_card(source) && !on_card(target);
     for (size_t row = 0; row < rows && copied; row++)
-        copied = copy_row(target, (char *)to + row * to_pitch, source, (const char *)from + row * from_pitch, row_bytes, size_bytes <= VG_REAL_BYTES);
+        copied = copy_row(target, (char *)to + row * to_pitch, source, (const char *)from + row * from_pitch, row_bytes, kept);
     pthread_mutex_unlock(&lock);
     vg_count(VG_BYTES_TO_DEVICE, to_card && copied ? size_bytes : 0);
     vg_count(VG_BYTES_TO_HOST, to_host && copied ? size_bytes : 0);
