@@ -26,7 +26,8 @@ venv: .venv/installed
 demo: venv
 	$(BIN)/python -m pytest examples --vram-target rtx3060
 
-test: lint types build
+test: venv
+	$(MAKE) --no-print-directory --jobs 2 --output-sync lint types build
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu"
 
 lint: venv

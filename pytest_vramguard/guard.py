@@ -198,6 +198,10 @@ class Case:
             return NotMeasured(reason="; ".join(gaps))
         if error is not None and full is None:
             return NotMeasured(reason=f"the test ended with {type(error).__name__}: {error}")
+        if self._open_meter.leftover_was_freed:
+            return NotMeasured(
+                reason=f"{self._leftover_text()} and given back during it; free it there, or run this test alone"
+            )
         if self.leftover_bytes and isinstance(reading, OutOfMemory):
             return NotMeasured(reason=f"out of memory while {self._leftover_text()}; free it there, or run this test alone")
         return self._annotated(reading)

@@ -51,6 +51,8 @@ class BlockHistory:
     alive: dict[int, Block] = field(default_factory=dict)
     """By address."""
     events: int = 0
+    strangers_freed: int = 0
+    """Blocks from before `start` that were released since."""
     overflowed: bool = False
     """Whether torch had to drop events, so that the history has gaps."""
 
@@ -79,7 +81,9 @@ class BlockHistory:
             self.alive[address] = block
         elif action == "free_completed":
             freed = self.alive.pop(address, None)
-            if freed is not None:
+            if freed is None:
+                self.strangers_freed += 1
+            else:
                 freed.died = self.events
 
     def own(self, owners: Mapping[int, Owner]) -> None:

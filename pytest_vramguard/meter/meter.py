@@ -67,6 +67,11 @@ class Meter:
         """Live bytes that were there before this case."""
         return self._base_allocated_bytes
 
+    @property
+    def leftover_was_freed(self) -> bool:
+        """Whether memory from before this case was given back during it: then no peak can be told apart from it."""
+        return self._base_allocated_bytes > 0 and self._parts.history.strangers_freed > 0
+
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Measure the code inside under `name`; several stretches of one name are one phase."""

@@ -116,9 +116,21 @@ def test_memory_from_before_is_not_counted() -> None:
 
         reading = measured(meter)
 
+    assert not meter.leftover_was_freed
     assert 32 * MIB == reading.leftover_bytes
     assert 64 * MIB == reading.peak_allocated_bytes == reading.peak_reserved_bytes
     del earlier
+
+
+def test_memory_from_before_that_is_freed_is_noticed() -> None:
+    """Where earlier memory is given back during the case, its peaks cannot be told apart, and the meter says so."""
+    earlier = torch.empty(32 * MIB, dtype=torch.uint8, device="cuda")
+    with measuring() as meter:
+        del earlier
+        torch.empty(64 * MIB, dtype=torch.uint8, device="cuda")
+        measured(meter)
+
+    assert meter.leftover_was_freed
 
 
 def test_a_full_card_is_a_reading(meter: Meter) -> None:

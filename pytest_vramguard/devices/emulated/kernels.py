@@ -21,7 +21,7 @@ def require_kernels(card: Card) -> None:
         major, minor = card.compute_capability
         message = (
             f"torch {torch.__version__}: has kernels for {' '.join(architectures)}, expected some for compute capability "
-            f"{major}.{minor} of {card.key}; install a build for an older CUDA, or take a newer card"
+            f"{major}.{minor} of {card.key}; take another card: builds for CUDA 13 run on none that is older than Turing"
         )
         raise DeviceUnavailable(message)
 
