@@ -1,1 +1,1 @@
-"""Renderers: each module turns a whole `Report` into text with `render(report) -> str`, and compares no numbers."""
+"""Renderers: each module turns results, or the catalogue, into text with a pure `render`, and compares no numbers."""

@@ -19,6 +19,7 @@ from pytest_vramguard.errors import SettingsError
 from pytest_vramguard.guard import judged
 from pytest_vramguard.reading import NotMeasured
 from pytest_vramguard.report_table import ReportError, reading_from_table
+from pytest_vramguard.run.process import FOLDER_VARIABLE
 from pytest_vramguard.tables import reading
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 STARTUP_FOLDER: Final = Path(__file__).parent / "startup"
 PACKAGE_FOLDER: Final = Path(__file__).parents[2]
 PACKAGE_VARIABLE: Final = "VRAMGUARD_PACKAGE"
-FOLDER_VARIABLE: Final = "VRAMGUARD_FOLDER"
 SIGNAL_STATUS: Final = 128
 """What a shell adds to the number of the signal that ended a command."""
 

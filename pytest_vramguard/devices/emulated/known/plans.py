@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 READS: Final = ("aten::_local_scalar_dense", "aten::equal")
 """Operators that answer with a value of the host."""
-HOST_COPIES: Final = ("aten::_to_copy", "aten::copy_", "aten::_copy_from_and_resize")
-"""Operators that can carry values between host and card."""
 OVERWRITES: Final = ("aten::copy_", "aten::fill_", "aten::zero_")
 """Operators after which the former values of their target do not matter."""
 SHAPED_BY_VALUES: Final = (
