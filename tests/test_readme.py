@@ -16,7 +16,7 @@ import pytest
 from pytest_vramguard import cli, report_table
 from pytest_vramguard.cards import load_catalogue
 from pytest_vramguard.errors import VramguardError
-from pytest_vramguard.plugin import OPTION_HELP
+from pytest_vramguard.plugin.options import OPTIONS
 from pytest_vramguard.recipes import load_recipe
 from pytest_vramguard.settings import MARKER_KEYS, PROJECT_KEYS, Settings, wishes_of_project
 from tests import samples
@@ -169,7 +169,7 @@ def test_commands_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
-    assert set(re.findall(r"--vram-(\w+)", TEXT)) == set(OPTION_HELP)
+    assert set(re.findall(r"--vram-(\w+)", TEXT)) == set(OPTIONS)
     assert [verb for verb in re.findall(r"`make (\w+)`", TEXT) if f"\n{verb}:" not in makefile] == []
     assert [extra for extra in re.findall(r"'\.\[(\w+)\]'", TEXT) if f"\n{extra} = [" not in pyproject] == []
 
@@ -209,7 +209,7 @@ def test_settings_table_is_complete() -> None:
     rows = table_under("Settings")
 
     assert set(MARKER_KEYS) == {row[0] for row in rows} - {""}
-    assert {f"--vram-{name}" for name in OPTION_HELP} == {row[1] for row in rows} - {""}
+    assert {f"--vram-{name}" for name in OPTIONS} == {row[1] for row in rows} - {""}
     assert set(PROJECT_KEYS) == {row[2] for row in rows}
 
 

@@ -115,3 +115,15 @@ def test_a_report_that_cannot_be_written_is_a_usage_error(pytester: pytest.Pytes
     assert "Traceback" not in run.text
     path = pytester.path / "taken.txt" / "report.json"
     run.result.stdout.fnmatch_lines(f"{path}: *, expected to write the report there; correct --vram-json")
+
+
+@pytest.mark.parametrize(("switch", "cases"), [("--collect-only", None), ("-k=nothing", [])], ids=["collected", "run"])
+def test_a_run_without_cases_replaces_an_older_report(pytester: pytest.Pytester, switch: str, cases: list[Any] | None) -> None:
+    """Nobody takes yesterday's report for today's; a run that only collects leaves it alone."""
+    pytester.makepyfile(test_report=MODULE)
+    report = pytester.path / "report.json"
+    report.write_text('{"cases": null}')
+
+    run_in(pytester, *EMULATED, "--vram-target", "rtx3060", "--vram-json", "report.json", switch)
+
+    assert json.loads(report.read_text(encoding="utf-8"))["cases"] == cases

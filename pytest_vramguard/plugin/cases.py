@@ -1,16 +1,17 @@
-"""The door for pytest: options, marker, fixture and hooks. What is heavy is imported only when a vram test begins."""
+"""Hooks of the process that runs the tests: open, judge and end the case of each vram test.
+
+Registered when a setting or a test of the project wants them. What is heavy is imported only when a vram test begins.
+"""
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pytest
 
-from pytest_vramguard.errors import SettingsError, VramguardError
+from pytest_vramguard.errors import VramguardError
+from pytest_vramguard.plugin.options import OPTIONS, is_case
 from pytest_vramguard.settings import (
-    DEVICE_CHOICES,
-    NUMBER_KEYS,
     PROJECT_KEYS,
     Settings,
     resolve,
@@ -22,22 +23,10 @@ from pytest_vramguard.settings import (
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
-    from pathlib import Path
 
     from pytest_vramguard.guard import Case, Guard
-    from pytest_vramguard.report import CaseResult, Report
+    from pytest_vramguard.report import CaseResult
 
-MARKER_HELP: Final = (
-    "vram(max_gb=None, band=None, target=None, steps=None, warmup=None): measure the peak GPU memory of the test and fail it "
-    "when that is above the target card or above max_gb GiB, or when its share of the card lies outside band=(low, high)."
-)
-OPTION_HELP: Final = {
-    "target": "card to judge vram tests against, or several separated by commas, as in rtx3060,t4 (list: vramguard cards)",
-    "device": "run vram tests on a real card (cuda), on an emulated one, or (auto) on a real one if there is one",
-    "json": "write the vram report as JSON to this path",
-    "steps": "training steps of a recipe after the warm-up",
-    "warmup": "training steps of a recipe before those",
-}
 TARGET_PARAMETER: Final = "vram_target"
 """Name under which several targets parametrise a test."""
 
@@ -48,56 +37,10 @@ USAGE_ERROR: Final = pytest.StashKey[bool]()
 UNJUDGED: Final = pytest.StashKey[bool]()
 KEYS_OF_ONE_RUN: Final[tuple[pytest.StashKey[Any], ...]] = (CASE, RESULT, USAGE_ERROR, UNJUDGED)
 """What a test that is run again starts without."""
-HOOKS: Final[pytest.StashKey[CaseHooks]] = pytest.StashKey()
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Register the options and their ini twins; every default is None, which means unset."""
-    group = parser.getgroup("vramguard", "GPU memory of training recipes")
-    for name, text in OPTION_HELP.items():
-        details: dict[str, Any] = {"choices": DEVICE_CHOICES} if name == "device" else {"metavar": name.upper()}
-        if name in NUMBER_KEYS:
-            details["type"] = int
-        group.addoption(f"--vram-{name}", default=None, help=text, **details)
-        parser.addini(f"vram_{name}", text, default=None)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Put the card in place before any conftest or test module can import torch."""
-    try:
-        early_config.stash[HOOKS] = CaseHooks(early_config)
-    except VramguardError as fault:
-        raise pytest.UsageError(str(fault)) from None
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker, and the hooks that need the settings."""
-    config.addinivalue_line("markers", MARKER_HELP)
-    if HOOKS not in config.stash:  # pytest was started without reading conftests
-        pytest_load_initial_conftests(config)
-    hooks = config.stash[HOOKS]
-    config.pluginmanager.register(hooks, "vramguard-cases")
-    if not hasattr(config, "workerinput"):  # under pytest-xdist the workers run the tests, and this process reports
-        config.pluginmanager.register(ReportHooks(hooks.settings.json_path), "vramguard-report")
-
-
-@pytest.fixture
-def vram(request: pytest.FixtureRequest) -> Case:
-    """Measure this test's GPU memory: `vram.train(recipe)`, `vram.phase(name)`, `vram.step(tokens)`, `vram.callback()`."""
-    if CASE not in request.node.stash:
-        _fail_usage(request.node, "vram: asked for while the test ran, expected among its arguments; add the argument vram")
-    case: Case = request.node.stash[CASE]
-    return case
-
-
-def is_case(item: pytest.Item) -> bool:
-    """Return whether a test is to be measured: it has the marker, or it uses the fixture."""
-    return item.get_closest_marker("vram") is not None or "vram" in getattr(item, "fixturenames", ())
 
 
 class CaseHooks:
-    """Hooks of the process that runs the tests."""
+    """The run and its cases."""
 
     def __init__(self, config: pytest.Config) -> None:
         """Resolve the settings of the run and, where its target is known, make the process ready for it.
@@ -105,9 +48,9 @@ class CaseHooks:
         Raises:
             VramguardError: a setting is wrong, or the target named on the command line cannot be had.
         """
-        said = {name: getattr(config.known_args_namespace, f"vram_{name}", None) for name in OPTION_HELP}
+        said = {name: getattr(config.known_args_namespace, f"vram_{name}", None) for name in OPTIONS}
         self._command_line = wishes_of_mapping(said, "command line: --vram", PROJECT_KEYS, config.invocation_params.dir)
-        ini = wishes_of_ini({name: config.getini(f"vram_{name}") for name in OPTION_HELP}, config.rootpath)
+        ini = wishes_of_ini({name: config.getini(f"vram_{name}") for name in OPTIONS}, config.rootpath)
         self._lower = (ini, wishes_of_project(config.rootpath / "pyproject.toml"))
         self.settings = resolve(self._command_line, *self._lower)
         self._guard: Guard | None = None
@@ -124,10 +67,8 @@ class CaseHooks:
         """Say what vram tests are judged against, and what they run on."""
         return f"vramguard: {self._guard.headline}" if self._guard else None
 
-    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Run a vram test once for each of several targets."""
-        if not is_case(metafunc.definition):
-            return
+    def parametrize(self, metafunc: pytest.Metafunc) -> None:
+        """Have a vram test run once for each of several targets."""
         try:
             targets = self.settings_of(metafunc.definition).targets
         except VramguardError:
@@ -136,16 +77,15 @@ class CaseHooks:
             metafunc.fixturenames.append(TARGET_PARAMETER)
             metafunc.parametrize(TARGET_PARAMETER, targets)
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        """Check the marker and the targets of every test that is to run."""
+    def check(self, cases: list[pytest.Item], items: list[pytest.Item]) -> None:
+        """Check the marker and the targets of `cases`, the vram tests among the `items` that are to run."""
         wanted: dict[str, list[pytest.Item]] = {}
-        for item in filter(is_case, items):
+        for item in cases:
             fault = self._fault_of(item)
             if fault is not None:
                 item.stash[FAULT] = fault
                 wanted.setdefault(fault, []).append(item)
-        if wanted and hasattr(config, "workerinput"):
+        if wanted and hasattr(cases[0].config, "workerinput"):
             # A worker of pytest-xdist must not end here: it runs the faulty tests alone, and each says what is wrong with it.
             items[:] = [item for item in items if FAULT in item.stash]
         elif wanted:
@@ -200,6 +140,12 @@ class CaseHooks:
         except VramguardError as fault:
             _fail_usage(item, str(fault))
         item.stash[UNJUDGED] = False
+
+    def case_of(self, item: pytest.Item) -> Case:
+        """Return the open case of a test; fails the test if it has none."""
+        if CASE not in item.stash:
+            _fail_usage(item, "vram: asked for while the test ran, expected among its arguments; add the argument vram")
+        return item.stash[CASE]
 
     @pytest.hookimpl(wrapper=True, specname="pytest_runtest_setup")
     def pytest_runtest_setup_end(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -297,53 +243,3 @@ def _fail_usage(item: pytest.Item, message: str) -> NoReturn:
 def _fail(message: str, error: BaseException | None = None) -> NoReturn:
     """Fail the test with `message` alone; a debugger opens where `error` was raised."""
     raise pytest.fail.Exception(message, pytrace=False).with_traceback(error.__traceback__ if error else None) from None
-
-
-class ReportHooks:
-    """Hooks of the process that prints: gathers results from wherever the tests ran."""
-
-    def __init__(self, json_path: Path | None) -> None:
-        """Start without results; `json_path` is where the report goes besides the terminal."""
-        self._json_path = json_path
-        self._tables: dict[str, dict[str, object]] = {}
-        self._usage_error = False
-        self._write_fault: str | None = None
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep the last result of each test; one that is rerun has several."""
-        carried = getattr(report, "vramguard", {"usage_error": False, "case": None})
-        self._usage_error = self._usage_error or carried["usage_error"]
-        if carried["case"] is not None:
-            self._tables[report.nodeid] = carried["case"]
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
-        """Write the report, and turn the exit status into that of a usage error if there was one."""
-        if self._tables and self._json_path is not None:
-            from pytest_vramguard.report_file import write_report
-
-            try:
-                write_report(self._report(), self._json_path)
-            except SettingsError as fault:
-                self._usage_error, self._write_fault = True, str(fault)
-        outcome = yield  # the terminal prints its summary
-        if self._usage_error:
-            session.exitstatus = VramguardError.exit_code
-        return outcome
-
-    def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
-        """Print the table of all cases, and why it could not be written."""
-        if not self._tables:
-            return
-        from pytest_vramguard.render.terminal import render
-
-        terminalreporter.section("vramguard")
-        terminalreporter.write(render(self._report(), width=config.get_terminal_writer().fullwidth))
-        if self._write_fault is not None:
-            terminalreporter.write_line(self._write_fault, red=True)
-
-    def _report(self) -> Report:
-        from pytest_vramguard.report_table import SCHEMA, report_from_table
-
-        tool = f"pytest-vramguard {version('pytest-vramguard')}"
-        return report_from_table({"schema": SCHEMA, "tool": tool, "cases": list(self._tables.values())})
