@@ -51,6 +51,7 @@ class BlockHistory:
     alive: dict[int, Block] = field(default_factory=dict)
     """By address."""
     events: int = 0
+    """Allocations and releases so far."""
     strangers_freed: int = 0
     """Blocks from before `start` that were released since."""
     overflowed: bool = False
@@ -69,22 +70,26 @@ class BlockHistory:
         chunk = torch.cuda.memory._snapshot(0)["device_traces"][0]
         self.overflowed = self.overflowed or len(chunk) >= MOST_EVENTS
         for event in chunk:
-            self._apply(event["action"], event.get("addr", 0), event["size"])  # an out-of-memory event has no address
+            action = event["action"]
+            if action == "alloc":
+                self._begin(event["addr"], event["size"])
+            elif action == "free_completed":
+                self._end(event["addr"])
         self.start()
 
-    def _apply(self, action: str, address: int, size_bytes: int) -> None:
+    def _begin(self, address: int, size_bytes: int) -> None:
         self.events += 1
-        if action == "alloc":
-            rounded = -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES
-            block = Block(address=address, size_bytes=rounded, born=self.events)
-            self.blocks.append(block)
-            self.alive[address] = block
-        elif action == "free_completed":
-            freed = self.alive.pop(address, None)
-            if freed is None:
-                self.strangers_freed += 1
-            else:
-                freed.died = self.events
+        rounded = -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES
+        block = self.alive[address] = Block(address=address, size_bytes=rounded, born=self.events)
+        self.blocks.append(block)
+
+    def _end(self, address: int) -> None:
+        self.events += 1
+        freed = self.alive.pop(address, None)
+        if freed is None:
+            self.strangers_freed += 1
+        else:
+            freed.died = self.events
 
     def own(self, owners: Mapping[int, Owner]) -> None:
         """Note the owner of the living blocks at these addresses; a block keeps its first owner."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch.optim import Optimizer
 
-MODULE_SEARCHES: Final = 4
+MODULE_SEARCHES: Final = 2
 """How often steps may search the process for modules: what is alive after some steps stays so, and a search takes time."""
 
 

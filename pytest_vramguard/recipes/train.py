@@ -30,7 +30,10 @@ def load_stack() -> None:
     collecting = gc.isenabled()
     gc.disable()
     try:
-        import pytest_vramguard.recipes.runner  # noqa: F401 (imported for what it imports)
+        from pytest_vramguard.recipes.late_compile import compiled_when_called
+
+        with compiled_when_called():
+            import pytest_vramguard.recipes.runner  # noqa: F401 (imported for what it imports)
     finally:
         if collecting:
             gc.enable()

@@ -46,8 +46,6 @@ class KnownValues(TorchDispatchMode):
         self.known = KnownStorages()
         self.log = ReadLog()
         self._handlers: dict[Kind, Handler] = {
-            Kind.VIEW: self._as_it_is,
-            Kind.BLANK: self._as_it_is,
             Kind.PURE: self._pure,
             Kind.MUTATING: self._mutating,
             Kind.CREATION: self._with_values,
@@ -62,19 +60,21 @@ class KnownValues(TorchDispatchMode):
     def __torch_dispatch__(self, func: OpOverload, types: Any, args: Arguments = (), kwargs: Keywords | None = None) -> Any:
         """Run one operator."""
         plan = plan_of(func)
+        if plan.indifferent:
+            return func(*args, **kwargs) if kwargs else func(*args)
         return self._handlers[plan.kind](func, plan, args, kwargs or {})
 
     # ---- ordinary operators ----
-
-    def _as_it_is(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
-        return func(*args, **kwargs)
 
     def _all_known(self, tensors: Iterator[Tensor]) -> bool:
         """Return whether every tensor among them is known: it is on the host, or noted."""
         return all(not tensor.is_cuda or self.known.holds(tensor) for tensor in tensors)
 
     def _pure(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
-        if not self._all_known(_tensors(args, kwargs)):
+        first = args[0] if args else None  # by far most operators of a step have an unknown first argument
+        if (isinstance(first, Tensor) and first.is_cuda and not self.known.holds(first)) or not self._all_known(
+            _tensors(args, kwargs)
+        ):
             result = func(*args, **kwargs)
             if plan.name == "aten::_to_copy" and args[0].is_cuda and not result.is_cuda:
                 self._note_host_copy(result)

@@ -70,6 +70,9 @@ class Plan:
     written: tuple[tuple[int, str], ...]
     """Position and name of the arguments that it writes to."""
     overwrites: bool
+    """Whether the former values of what it writes to do not matter."""
+    indifferent: bool
+    """Whether it changes nothing about what is known. Asked of every operator; looking up an Enum would take longer."""
 
 
 _plans: dict[int, Plan] = {}
@@ -94,7 +97,14 @@ def _planned(operator: OpOverload) -> Plan:
         for position, argument in enumerate(schema.arguments)
         if argument.alias_info is not None and argument.alias_info.is_write
     )
-    return Plan(name=schema.name, kind=_kind(operator), written=written, overwrites=schema.name in OVERWRITES)
+    kind = _kind(operator)
+    return Plan(
+        name=schema.name,
+        kind=kind,
+        written=written,
+        overwrites=schema.name in OVERWRITES,
+        indifferent=kind in {Kind.VIEW, Kind.BLANK},
+    )
 
 
 def _kind(operator: OpOverload) -> Kind:
