@@ -1,7 +1,7 @@
 """Phantom checkpoints: a model by its config alone, as a folder that the real `from_pretrained` loads.
 
-The weights are one hole in a sparse safetensors file, with a header as published checkpoints have it: the real loading path
-runs, the allocator sees what it would see, and the disk holds some kilobytes. All weights read as zero.
+The weights are holes in sparse safetensors files, with headers as published checkpoints have them: the real loading path runs,
+the allocator sees what it would see, and the disk holds some kilobytes. All weights read as zero.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from weakref import finalize
 import torch
 from transformers import AutoModelForCausalLM
 
+from pytest_vramguard.units import GIB
+
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
@@ -35,6 +37,9 @@ _CODES: Final = {
 """Names of types in a safetensors header. Source: https://github.com/huggingface/safetensors, `safetensors/src/tensor.rs`."""
 _ALIGNMENT_BYTES: Final = 8
 """The header is padded with blanks to a multiple of this. Source: the same repository, README, "Format"."""
+_SHARD_BYTES: Final = 2 * GIB
+"""Most that one file holds, unless a single tensor is larger. Each file is mapped as a whole, and Linux refuses a mapping of
+more than memory and swap could hold. Source: https://docs.kernel.org/mm/overcommit-accounting.html, mode 0."""
 
 
 class PhantomStore:
@@ -57,7 +62,7 @@ class PhantomStore:
             folder = self._root / str(len(self._folders))
             folder.mkdir()
             config.save_pretrained(folder)
-            _write_weights(folder / "model.safetensors", _tensors(config, dtype))
+            _write_checkpoint(folder, _tensors(config, dtype))
             self._folders[key] = folder
         return self._folders[key]
 
@@ -79,6 +84,35 @@ def _tensors(config: PreTrainedConfig, dtype: torch.dtype) -> dict[str, torch.Te
             seen.add(id(tensor))
             tensors[name] = tensor
     return tensors
+
+
+def _write_checkpoint(folder: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Write the weights into one file, or into several with an index, under the names that `from_pretrained` looks for."""
+    shards = _shards(tensors)
+    if len(shards) == 1:
+        _write_weights(folder / "model.safetensors", tensors)
+        return
+    weight_map: dict[str, str] = {}
+    for number, shard in enumerate(shards, start=1):
+        file = f"model-{number:05}-of-{len(shards):05}.safetensors"
+        _write_weights(folder / file, shard)
+        weight_map |= dict.fromkeys(shard, file)
+    size_bytes = sum(tensor.nbytes for tensor in tensors.values())
+    index = {"metadata": {"total_size": size_bytes}, "weight_map": weight_map}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index), encoding="utf-8")
+
+
+def _shards(tensors: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+    """Divide tensors, in their order, into groups of at most `_SHARD_BYTES`."""
+    shards: list[dict[str, torch.Tensor]] = []
+    room_bytes = 0
+    for name, tensor in tensors.items():
+        if tensor.nbytes > room_bytes:
+            shards.append({})
+            room_bytes = _SHARD_BYTES
+        shards[-1][name] = tensor
+        room_bytes -= tensor.nbytes
+    return shards
 
 
 def _write_weights(path: Path, tensors: dict[str, torch.Tensor]) -> None:

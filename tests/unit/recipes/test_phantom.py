@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig
 
 from pytest_vramguard.recipes.phantom import PhantomStore, phantom_store
-from pytest_vramguard.units import MIB
+from pytest_vramguard.units import GIB, MIB
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,9 +32,9 @@ def llama(**changes: object) -> PreTrainedConfig:
     return AutoConfig.for_model("llama", **{**sizes, **changes})
 
 
-def header_of(folder: Path) -> tuple[dict[str, dict[str, object]], int]:
-    """Return the header of the weights in `folder`, and the number of bytes of data that follow it."""
-    path = folder / "model.safetensors"
+def header_of(path: Path) -> tuple[dict[str, dict[str, object]], int]:
+    """Return the header of weights, a file or a folder with one, and the number of bytes of data that follow it."""
+    path = path / "model.safetensors" if path.is_dir() else path
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header: dict[str, dict[str, object]] = json.loads(file.read(length))
@@ -74,6 +74,20 @@ def test_the_file_is_a_hole(store: PhantomStore) -> None:
     found = (folder / "model.safetensors").stat()
     assert found.st_size > 500 * MIB
     assert found.st_blocks * 512 < MIB
+
+
+def test_large_weights_are_divided(store: PhantomStore) -> None:
+    """More than 2 GiB come as several files with an index, in which every tensor is found once and where the index says."""
+    folder = store.folder(llama(vocab_size=2**16, hidden_size=8192, num_hidden_layers=1), torch.bfloat16)  # 2 tables of 1 GiB
+
+    index = json.loads((folder / "model.safetensors.index.json").read_text(encoding="utf-8"))
+    files = sorted(folder.glob("*.safetensors"))
+    headers = [header_of(file)[0] for file in files]
+    found = {name: file.name for file, header in zip(files, headers, strict=True) for name in header if name != "__metadata__"}
+    assert ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"] == [file.name for file in files]
+    assert index["weight_map"] == found
+    assert index["metadata"]["total_size"] == sum(header_of(file)[1] for file in files)
+    assert all(header_of(file)[1] <= 2 * GIB for file in files)
 
 
 def test_from_pretrained_loads_it(store: PhantomStore) -> None:
