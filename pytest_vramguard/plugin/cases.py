@@ -35,7 +35,9 @@ CASE: Final[pytest.StashKey[Case]] = pytest.StashKey()
 RESULT: Final[pytest.StashKey[CaseResult]] = pytest.StashKey()
 USAGE_ERROR: Final = pytest.StashKey[bool]()
 UNJUDGED: Final = pytest.StashKey[bool]()
-KEYS_OF_ONE_RUN: Final[tuple[pytest.StashKey[Any], ...]] = (CASE, RESULT, USAGE_ERROR, UNJUDGED)
+SUBTEST_ERROR: Final = pytest.StashKey[BaseException]()
+"""The first error of a subtest, which ends that subtest alone and lets the test's own code go on."""
+KEYS_OF_ONE_RUN: Final[tuple[pytest.StashKey[Any], ...]] = (CASE, RESULT, USAGE_ERROR, UNJUDGED, SUBTEST_ERROR)
 """What a test that is run again starts without."""
 
 
@@ -164,14 +166,20 @@ class CaseHooks:
         except BaseException as error:
             _end(item, error)
             raise
-        _end(item, _noted_error(item))
+        _end(item, _noted_error(item) or item.stash.get(SUBTEST_ERROR, None))
         return outcome
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Put the result on the report, in builtins, so that it reaches the process that prints, also through pytest-xdist."""
+        """Put the result on the report, in builtins, so that it reaches the process that prints, also through pytest-xdist.
+
+        A report that is made while the case is open is a subtest's.
+        """
+        error = call.excinfo.value if call.excinfo else None
+        if CASE in item.stash and RESULT not in item.stash and error and not isinstance(error, pytest.skip.Exception):
+            item.stash.setdefault(SUBTEST_ERROR, error)
         report = yield
         if call.when == "teardown":
             for key in KEYS_OF_ONE_RUN:
