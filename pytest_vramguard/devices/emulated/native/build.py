@@ -30,11 +30,19 @@ class Library:
     refusal_code: int
     """The library's own status for "not supported"."""
     versioned: bool
-    """Whether the real library's symbols carry its SONAME as version."""
+    """Whether the real library's symbols carry a version."""
+    own_version: str = ""
+    """That version where it is not the SONAME."""
+
+    @property
+    def symbol_version(self) -> str:
+        """The version that the symbols carry; empty for none."""
+        return (self.own_version or self.soname) if self.versioned else ""
 
 
 RUNTIME_SOURCES = ("cudart.c", "cudart_memory.c", "cudart_code.c", "cudart_queue.c")
 DRIVER_SOURCES = ("cuda.c", "cuda_memory.c", "cuda_code.c", "cuda_queue.c")
+CUDNN_SOURCES = ("cudnn.c", "cudnn_graph.c", "cudnn_workspace.c")
 LIBRARIES = (
     Library("libcudart.so.13", RUNTIME_SOURCES, 801, versioned=True),  # cudaErrorNotSupported
     Library("libcuda.so.1", DRIVER_SOURCES, 801, versioned=False),  # CUDA_ERROR_NOT_SUPPORTED
@@ -42,6 +50,15 @@ LIBRARIES = (
     Library("libcublasLt.so.13", ("cublaslt.c",), 15, versioned=True),
     Library("libnccl.so.2", ("nccl.c",), 5, versioned=False),  # ncclInvalidUsage
     Library("libnvidia-ml.so.1", ("nvml.c",), 3, versioned=False),  # NVML_ERROR_NOT_SUPPORTED
+    Library("libcusolver.so.12", ("cusolver.c",), 9, versioned=True),  # CUSOLVER_STATUS_NOT_SUPPORTED
+    Library("libcusparse.so.12", ("cusparse.c",), 10, versioned=True),  # CUSPARSE_STATUS_NOT_SUPPORTED
+    Library("libcusparseLt.so.0", ("cusparselt.c",), 10, versioned=False),
+    Library("libcufft.so.12", ("cufft.c",), 16, versioned=True),  # CUFFT_NOT_SUPPORTED
+    Library("libcudnn.so.9", CUDNN_SOURCES, 3000, versioned=True),  # CUDNN_STATUS_NOT_SUPPORTED
+    Library("libcurand.so.10", ("curand.c",), 204, versioned=True),  # CURAND_STATUS_ARCH_MISMATCH
+    Library("libcufile.so.0", ("cufile.c",), 5009, versioned=False),  # CU_FILE_DEVICE_NOT_SUPPORTED
+    Library("libcupti.so.13", ("cupti.c",), 27, versioned=True),  # CUPTI_ERROR_NOT_SUPPORTED
+    Library("libnvshmem_host.so.3", ("nvshmem.c",), 3, versioned=True, own_version="NVSHMEM"),  # NVSHMEMX_ERROR_NOT_SUPPORTED
 )
 
 
@@ -113,7 +130,7 @@ def stubs(library: Library, defined: set[str]) -> str:
 def version_script(library: Library) -> str:
     """Return a linker script that exports the listed symbols alone."""
     names = "".join(f"    {name};\n" for name in listed_symbols(library.soname))
-    return f"{library.soname if library.versioned else ''} {{\n  global:\n{names}  local: *;\n}};\n"
+    return f"{library.symbol_version} {{\n  global:\n{names}  local: *;\n}};\n"
 
 
 def build_library(library: Library, target: Path, scratch: Path, includes: list[Path], extra: tuple[str, ...]) -> None:
