@@ -44,7 +44,7 @@ COMPUTE = re.compile(
 )
 COMPUTE_BY_NAME = re.compile(r"cublas(?:Gemm|Axpy|Copy|Scal|Swap|Rot|Rotm)(?:Strided|Grouped)?(?:Batched)?Ex(?:_64)?")
 # Factorisations, solves and products whose operands and results, the fault number included, are all device memory.
-# Source: cuSOLVER 13.0 documentation, "Dense Linear Solver" and "Dense Eigenvalue Solver"; cuSPARSE 13.0, "Generic API Functions".
+# Source: cuSOLVER 13.0 documentation, "Dense Linear Solver", "Dense Eigenvalue Solver"; cuSPARSE 13.0, "Generic API Functions".
 SOLVER = re.compile(
     r"cusolverDn(?:"
     r"[SDCZ](?:getrf|getrs|potrf|potrs|potri|potrfBatched|potrsBatched|geqrf|sytrf|gesvd|gesvdj|gesvdjBatched|gesvdaStridedBatched)"

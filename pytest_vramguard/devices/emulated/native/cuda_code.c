@@ -1,6 +1,8 @@
 /* libcuda: modules, functions and launches. Modules and functions are names: no machine code is loaded or run. */
 #include "driver.h"
 
+#include <string.h>
+
 #include <stdlib.h>
 
 /* ---- code and launches ---------------------------------------------------------------------------------------------------- */
@@ -101,4 +103,16 @@ CUresult cuOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, CUfunction fun
     (void)function;
     *blocks = vg_resident_blocks(block_threads, shared_bytes);
     return *blocks >= 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+/* Undocumented tables of functions, by which NVIDIA's libraries reach into its driver. NVRTC, which stays the real one because it
+ * only compiles, looks for one of a debugger and goes on without it; any other library would not get far.
+ * Source of the table's name: libnvrtc.so.13 of CUDA 13.0, seen in a debugger. */
+CUresult cuGetExportTable(const void **table, const CUuuid *wanted)
+{
+    static const CUuuid of_nvrtc = {"\xda\x91\x51\xd3\x3a\xe6\xcc\x41\xa5\xc0\x4f\x26\xd5\x33\xe3\x28"};
+    *table = NULL;
+    if (memcmp(wanted, &of_nvrtc, sizeof of_nvrtc) == 0)
+        return CUDA_ERROR_NOT_FOUND;
+    return vg_refuse("cuGetExportTable", CUDA_ERROR_NOT_SUPPORTED);
 }

@@ -132,6 +132,19 @@ status cudnnSetSpatialTransformerNdDescriptor(void *described, int sampler, int 
     return described ? SUCCESS : BAD_PARAM;
 }
 
+/* Between the layers of a recurrent network; PyTorch makes one before it asks for the network, also where nothing is dropped.
+ * One that drops has states, whose size nobody knows. */
+status cudnnCreateDropoutDescriptor(void **created) { return create(created); }
+status cudnnDestroyDropoutDescriptor(void *gone) { return destroy(gone); }
+status cudnnSetDropoutDescriptor(void *described, handle own, float probability, void *states, size_t states_bytes,
+                                 unsigned long long seed)
+{
+    (void)own, (void)probability, (void)states_bytes, (void)seed;
+    if (states)
+        return vg_refuse("cudnnSetDropoutDescriptor", NOT_SUPPORTED);
+    return described ? SUCCESS : BAD_PARAM;
+}
+
 /* The persistent kernels for channels-last tensors meet in two fp32 sums for each channel; the others need nothing.
  * Source: cuDNN 9 API reference, cudnnBatchNormalizationForwardTrainingEx: workspace and reserve serve the NHWC kernels. */
 static status batch_norm_workspace(int mode, const tensor *input, size_t *size_bytes)
