@@ -38,7 +38,7 @@ def vision_transformer():
     from transformers import ViTConfig, ViTForImageClassification
 
     return ViTForImageClassification(
-        ViTConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128, image_size=64, patch_size=16)
+        ViTConfig(hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128, image_size=64)
     )
 
 
@@ -95,7 +95,7 @@ def test_adapter(vram, make):
     with vram.phase("load"):
         model, conditions = make()
         model.requires_grad_(False)
-        model.cuda().add_adapter(peft.LoraConfig(r=4, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
+        peft.inject_adapter_in_model(peft.LoraConfig(r=4, target_modules=["to_q", "to_k", "to_v", "to_out.0"]), model.cuda())
         optimizer = torch.optim.AdamW([weight for weight in model.parameters() if weight.requires_grad])
     scheduler = diffusers.DDPMScheduler()
     latents, steps = torch.randn(2, 4, 16, 16).cuda(), torch.tensor([5, 10]).cuda()
