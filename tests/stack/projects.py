@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     import pytest
 
 
-def cases(pytester: pytest.Pytester, *arguments: str) -> dict[str, dict[str, Any]]:
-    """Run the project's tests and return the cases of the report by the id in brackets."""
-    pytester.runpytest_subprocess("--vram-target=rtx3060", "--vram-json=report.json", "-p", "no:hypothesispytest", *arguments)
+def cases(pytester: pytest.Pytester, target: str = "rtx3060") -> dict[str, dict[str, Any]]:
+    """Run the project's tests on `target` and return the cases of the report by the id in brackets."""
+    pytester.runpytest_subprocess(f"--vram-target={target}", "--vram-json=report.json", "-p", "no:hypothesispytest")
     document = json.loads(pytester.path.joinpath("report.json").read_text(encoding="utf-8"))
     return {case["id"].partition("[")[2].rstrip("]"): case for case in document["cases"]}
 

@@ -97,7 +97,7 @@ def test_a_solver_that_nobody_ran_succeeds(values: KnownValues) -> None:
 
 def test_a_singular_known_matrix_is_an_error() -> None:
     """Where the matrix is known, so is that it has no inverse."""
-    with pytest.raises(torch.linalg.LinAlgError, match="singular"):
+    with pytest.raises(RuntimeError, match="singular"):
         torch.linalg.inv(torch.zeros(ROWS, ROWS).cuda())
 
 
