@@ -225,8 +225,28 @@ def test_the_workspace_of_a_convolution(dtype: torch.dtype, channels_last: bool,
 
     output = functional.conv2d(images, filters, padding=1)
 
-    workspace_bytes = images.nbytes + filters.nbytes + output.nbytes if copied else 0
+    workspace_bytes = images.nbytes + filters.nbytes + output.numel() * 4 if copied else 0  # the result in fp32
     assert workspace_bytes == torch.cuda.max_memory_allocated() - before - output.nbytes
+
+
+@pytest.mark.parametrize(("asks_for_gradient", "measured_bytes"), [(False, 29_600_043), (True, 22_137_259)])
+def test_the_workspace_of_a_published_convolution(asks_for_gradient: bool, measured_bytes: int) -> None:  # noqa: FBT001 # cases
+    """The rule meets what cuDNN asked for on a real card, forward and backward to the input.
+
+    Source: chainer/chainer, pull request 3972, warnings for (32, 96, 27, 27) and filters of 5 x 5.
+    """
+    images = torch.empty(32, 96, 27, 27, device="cuda", dtype=torch.float16, requires_grad=asks_for_gradient)
+    filters = torch.empty(256, 96, 5, 5, device="cuda", dtype=torch.float16)
+    result = functional.conv2d(images, filters, padding=2)
+    gradient = torch.empty_like(result)
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+
+    again = (
+        torch.autograd.grad(result, images, gradient)[0] if asks_for_gradient else functional.conv2d(images, filters, padding=2)
+    )
+
+    assert measured_bytes == pytest.approx(torch.cuda.max_memory_allocated() - before - again.nbytes, rel=0.001)
 
 
 def test_a_profile_has_the_host_and_no_card() -> None:

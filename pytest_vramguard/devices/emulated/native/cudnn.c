@@ -23,7 +23,7 @@ size_t cudnnGetMaxDeviceVersion(void) { return 1210; } /* compute capability 12.
 
 status cudnnGetProperty(int property, int *value)
 {
-    static const int parts[] = {VERSION / 10000, VERSION / 100 % 100, VERSION % 100}; /* MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL */
+    static const int parts[] = {VERSION / 10000, VERSION / 100 % 100, VERSION % 100}; /* libraryPropertyType */
     if (property < 0 || property > 2)
         return BAD_PARAM;
     *value = parts[property];

@@ -30,7 +30,7 @@ typedef enum {
 size_t vg_cudnn_element_bytes(int type);
 /* Whether the placed card's Tensor Cores take this type. */
 bool vg_cudnn_tensor_cores_take(int type);
-/* Workspace of a convolution of any direction. `parts` are its input, filter and output. */
+/* Workspace of a convolution of any direction. `parts` are its two operands and its result. */
 size_t vg_cudnn_convolution_workspace(engine chosen, const tensor *const parts[3]);
 
 #endif

@@ -3,7 +3,7 @@
  * A descriptor is a bag of attributes. It keeps those that it refers to alive, because callers destroy an operation or a tensor
  * as soon as the graph that holds it is finalised. Nothing is computed: a plan that is executed is counted.
  *
- * What the library answers of its own
+ * Answers of the library's own
  *   - Heuristics propose the Tensor Core engine, where the card's Tensor Cores take the type, and then the plain one; the
  *     fallback list is the plain one.
  *   - A plan's workspace is the rule's for a convolution (cudnn_workspace.c). Other graphs have none of their own: what attention
@@ -20,11 +20,9 @@
 
 typedef enum {
     ENGINE = 2,
-    ENGINE_CONFIG = 3,
     CONVOLUTION_FORWARD = 10,
     CONVOLUTION_BACKWARD_FILTER = 11,
     CONVOLUTION_BACKWARD_DATA = 12,
-    OPERATION_GRAPH = 15,
 } kind; /* cudnnBackendDescriptorType_t */
 
 typedef enum {
@@ -198,14 +196,12 @@ status cudnnBackendSetAttribute(descriptor *of, int name, int type, int64_t coun
 
 status cudnnBackendFinalize(descriptor *finished) { return finished ? SUCCESS : BAD_PARAM; }
 
-/* ---- what follows from a graph ------------------------------------------------------------------------------------------- */
-
-/* The operation of a graph of one convolution, with the attributes that are its tensors; NULL for any other graph. */
+/* The operation of a graph of one convolution, with the attributes that are its operands and its result; NULL for another graph. */
 static const descriptor *convolution(const descriptor *graph, const int **tensors)
 {
     static const int forward[] = {FORWARD_INPUT, FORWARD_FILTER, FORWARD_OUTPUT};
-    static const int data[] = {BACKWARD_DATA_INPUT, BACKWARD_DATA_FILTER, BACKWARD_DATA_OUTPUT};
-    static const int filter[] = {BACKWARD_FILTER_INPUT, BACKWARD_FILTER_FILTER, BACKWARD_FILTER_OUTPUT};
+    static const int data[] = {BACKWARD_DATA_OUTPUT, BACKWARD_DATA_FILTER, BACKWARD_DATA_INPUT};
+    static const int filter[] = {BACKWARD_FILTER_INPUT, BACKWARD_FILTER_OUTPUT, BACKWARD_FILTER_FILTER};
     attribute *operations = find(graph, GRAPH_OPERATIONS);
     for (int64_t index = 0; operations && index < operations->count; index++) {
         const descriptor *operation = ((descriptor **)operations->bytes)[index];

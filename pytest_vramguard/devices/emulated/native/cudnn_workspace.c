@@ -1,9 +1,11 @@
 /* libcudnn: how much workspace a convolution asks for.
  *
- * NVIDIA publishes no sizes, so they follow from what it does publish. Tensor Core convolutions work on channels-last tensors;
- * tensors that lie otherwise are transposed on the way in and out, which needs a copy of each. Implicit GEMM needs no workspace.
+ * NVIDIA publishes no sizes. Tensor Core convolutions work on channels-last tensors; operands that lie otherwise are copied, and
+ * so is the result, in fp32. Implicit GEMM needs no workspace.
  * Source: NVIDIA Deep Learning Performance, Convolutional Layers User's Guide, "Tensor Layouts In Memory: NCHW vs NHWC"; cuDNN 9
- * API reference, cudnnConvolutionFwdAlgo_t.
+ * API reference, cudnnConvolutionFwdAlgo_t. The types of the copies: measured by chainer/chainer, pull request 3972 (2017): for
+ * an fp16 input of (32, 96, 27, 27) and filters of 5 x 5, of which its network has 256, cuDNN asked for 29,600,043 bytes forward
+ * and 22,137,259 backward to the input; the rule gives 29,595,648 and 22,130,688.
  */
 #include "cudnn.h"
 
@@ -20,6 +22,7 @@
 #define FP8_E4M3 12
 #define FP8_E5M2 13
 
+#define RESULT 2 /* the last of a convolution's parts */
 #define COPY_ALIGNMENT_BYTES 256 /* as of every allocation. Source: CUDA C++ programming guide, "Device Memory Accesses" */
 
 size_t vg_cudnn_element_bytes(int type)
@@ -74,7 +77,7 @@ size_t vg_cudnn_convolution_workspace(engine chosen, const tensor *const parts[3
     size_t total_bytes = 0;
     for (int part = 0; chosen == TENSOR_CORE_ENGINE && part < 3; part++)
         if (!channels_last(parts[part])) {
-            size_t bytes = elements(parts[part]) * vg_cudnn_element_bytes(parts[part]->type);
+            size_t bytes = elements(parts[part]) * vg_cudnn_element_bytes(part == RESULT ? FLOAT : parts[part]->type);
             total_bytes += (bytes + COPY_ALIGNMENT_BYTES - 1) / COPY_ALIGNMENT_BYTES * COPY_ALIGNMENT_BYTES;
         }
     return total_bytes;
