@@ -23,6 +23,15 @@ LIBRARIES = {
     "libcublas.so.13": "nvidia/cu13/lib/libcublas.so.13",
     "libcublasLt.so.13": "nvidia/cu13/lib/libcublasLt.so.13",
     "libnccl.so.2": "nvidia/nccl/lib/libnccl.so.2",
+    "libcusolver.so.12": "nvidia/cu13/lib/libcusolver.so.12",
+    "libcusparse.so.12": "nvidia/cu13/lib/libcusparse.so.12",
+    "libcusparseLt.so.0": "nvidia/cusparselt/lib/libcusparseLt.so.0",
+    "libcufft.so.12": "nvidia/cu13/lib/libcufft.so.12",
+    "libcudnn.so.9": "nvidia/cudnn/lib/libcudnn.so.9",
+    "libcurand.so.10": "nvidia/cu13/lib/libcurand.so.10",
+    "libcufile.so.0": "nvidia/cu13/lib/libcufile.so.0",
+    "libcupti.so.13": "nvidia/cu13/lib/libcupti.so.13",
+    "libnvshmem_host.so.3": "nvidia/nvshmem/lib/libnvshmem_host.so.3",
 }
 
 # Names of the BLAS operations whose operands and results are all device memory.
@@ -34,6 +43,22 @@ COMPUTE = re.compile(
     r"(?:Strided|Grouped)?(?:Batched)?(?:Ex)?(?:_v2)?(?:_64)?"
 )
 COMPUTE_BY_NAME = re.compile(r"cublas(?:Gemm|Axpy|Copy|Scal|Swap|Rot|Rotm)(?:Strided|Grouped)?(?:Batched)?Ex(?:_64)?")
+# Factorisations, solves and products whose operands and results, the fault number included, are all device memory.
+# Source: cuSOLVER 13.0 documentation, "Dense Linear Solver", "Dense Eigenvalue Solver"; cuSPARSE 13.0, "Generic API Functions".
+SOLVER = re.compile(
+    r"cusolverDn(?:"
+    r"[SDCZ](?:getrf|getrs|potrf|potrs|potri|potrfBatched|potrsBatched|geqrf|sytrf|gesvd|gesvdj|gesvdjBatched|gesvdaStridedBatched)"
+    r"|[SD](?:orgqr|ormqr|syevd|syevj|syevjBatched)|[CZ](?:ungqr|unmqr|heevd|heevj|heevjBatched)"
+    r"|X(?:getrf|getrs|potrf|potrs|geqrf|sytrs|syevd|syevBatched|geev))"
+)
+SPARSE = re.compile(
+    r"cusparse(?:[SDCZ]bsr(?:mm|mv|sv2_(?:analysis|solve)|sm2_(?:analysis|solve))|Sp(?:MV|MM)(?:_preprocess)?|SDDMM(?:_preprocess)?"
+    r"|Sp(?:SV|SM)_(?:analysis|solve)|Xcoo2csr|XcoosortByRow|Xcsrsort|CreateIdentityPermutation)"
+)
+# Source: cuDNN 9.24 API reference, "cudnn_ops".
+NETWORK = re.compile(
+    r"cudnn(?:BatchNormalization(?:ForwardTraining|ForwardInference|Backward)(?:Ex)?|SpatialTf(?:GridGenerator|Sampler)(?:For|Back)ward)"
+)
 # Operations with a scalar result, which goes to the host or the card as the handle's pointer mode says.
 REDUCTION = re.compile(
     r"cublas(?:(?:[SDCZ]|Sc|Dz)(?:dot[cu]?|nrm2|asum|rotm?g)|I[sdcz]am(?:ax|in))_v2(?:_64)?"
@@ -41,10 +66,14 @@ REDUCTION = re.compile(
 )
 
 
+NOT_PUBLIC = ("_Z", "_fini", "_init", "google", "Json")
+"""How names begin that a library exports by oversight: C++, and what it links statically."""
+
+
 def exported(library: Path) -> set[str]:
     """Return the functions that `library` exports."""
     listing = subprocess.run(["nm", "-D", "--defined-only", str(library)], capture_output=True, text=True, check=True).stdout
-    return set(re.findall(r" [TW] (\w+)", listing))
+    return {name for name in re.findall(r" [TW] (\w+)", listing) if not name.startswith(NOT_PUBLIC)}
 
 
 def driver_symbols(include: Path) -> set[str]:
@@ -70,7 +99,7 @@ def nvml_symbols(site_packages: Path) -> set[str]:
 def kind_of(name: str, names: set[str]) -> str:
     """Return `name` with its kind. A name beside which a `_v2` exists is CUDA 3's interface, without a handle: refused."""
     legacy = f"{name.removesuffix('_64')}_v2" in names
-    if not legacy and (COMPUTE.fullmatch(name) or COMPUTE_BY_NAME.fullmatch(name)):
+    if not legacy and any(family.fullmatch(name) for family in (COMPUTE, COMPUTE_BY_NAME, SOLVER, SPARSE, NETWORK)):
         return f"{name} compute"
     return f"{name} reduction" if REDUCTION.fullmatch(name) else name
 

@@ -25,6 +25,15 @@ SONAMES: Final = (
     "libcublas.so.13",
     "libnccl.so.2",
     "libnvidia-ml.so.1",
+    "libcusolver.so.12",
+    "libcusparse.so.12",
+    "libcusparseLt.so.0",
+    "libcufft.so.12",
+    "libcudnn.so.9",
+    "libcurand.so.10",
+    "libcufile.so.0",
+    "libcupti.so.13",
+    "libnvshmem_host.so.3",
 )
 RUNTIME_VERSION: Final = 13000
 """What `cudaRuntimeGetVersion` answers: CUDA 13.0, the first release with this SONAME."""

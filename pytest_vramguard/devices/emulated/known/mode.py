@@ -52,6 +52,7 @@ class KnownValues(TorchDispatchMode):
             Kind.OPAQUE: self._unknown,
             Kind.LIFTED: self._lifted,
             Kind.READ: self._read,
+            Kind.CHECKED: self._checked,
             Kind.SHAPED: self._shaped,
             Kind.INDEXED: self._indexed,
             Kind.MASKED_SCATTER_BACKWARD: self._masked_scatter_backward,
@@ -159,6 +160,13 @@ class KnownValues(TorchDispatchMode):
         self.log.note_read()
         return func(*(torch.zeros((), dtype=tensor.dtype) for tensor in _tensors(args)))
 
+    def _checked(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> None:
+        """Check known fault numbers; those that nobody computed are read as 0, which says that the solver succeeded."""
+        if self._all_known(_tensors(args, kwargs)):
+            func(*_on_host(args), **_on_host(kwargs))
+        else:
+            self.log.note_read()
+
     def _shaped(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Run an operator whose result's shape depends on values, on the host, and put the result on the card."""
         tensors = list(_tensors(args, kwargs))
@@ -169,7 +177,7 @@ class KnownValues(TorchDispatchMode):
             return self._at_positions(torch.ops.aten.index.Tensor, (selected_from, [mask]), {})
         if not self._all_known(iter(tensors)):
             self.log.note_shape(plan.name)
-            args, kwargs = tree_map_only(Tensor, torch.zeros_like, (args, kwargs))
+            args, kwargs = tree_map_only(Tensor, _zeros_on_host, (args, kwargs))
         computed = func(*_on_host(args), **_on_host(kwargs))
         return tree_map_only(Tensor, self._placed, computed)
 
@@ -238,6 +246,10 @@ def _on_host(argument: Any) -> Any:
     if isinstance(argument, dict):
         return {name: _on_host(value) for name, value in argument.items()}
     return type(argument)(map(_on_host, argument)) if isinstance(argument, (list, tuple)) else argument
+
+
+def _zeros_on_host(tensor: Tensor) -> Tensor:
+    return torch.zeros(tensor.shape, dtype=tensor.dtype)
 
 
 def _covers_storage(tensor: Tensor) -> bool:

@@ -25,8 +25,14 @@ SHAPED_BY_VALUES: Final = (
     "aten::unique_dim_consecutive",
     "aten::repeat_interleave",
     "aten::bincount",
+    "aten::linalg_eig",
+    "aten::linalg_eigvals",
+    "aten::linalg_matrix_exp",
 )
-"""Operators whose result has a shape that values decide. Source: torch's tag `dynamic_output_shape`, without `item`."""
+"""Operators whose result has a shape that values decide, and those of linear algebra that branch on values inside.
+
+Source: torch's tag `dynamic_output_shape`, without `item`; aten/src/ATen/native, BatchLinearAlgebra.cpp and LinearAlgebra.cpp.
+"""
 INDEXED: Final = (
     "aten::index",
     "aten::index_put",
@@ -56,6 +62,8 @@ class Kind(Enum):
     LIFTED = "lifted"
     """From the data of a Python object, copied to the card before anybody could look."""
     READ = "read"
+    CHECKED = "checked"
+    """Fault numbers that a solver left on the card, and an error if one is set."""
     SHAPED = "shaped"
     INDEXED = "indexed"
     MASKED_SCATTER_BACKWARD = "masked_scatter_backward"
@@ -114,6 +122,7 @@ def _kind(operator: OpOverload) -> Kind:
         **dict.fromkeys(READS, Kind.READ),
         **dict.fromkeys(SHAPED_BY_VALUES, Kind.SHAPED),
         **dict.fromkeys(INDEXED, Kind.INDEXED),
+        "aten::_linalg_check_errors": Kind.CHECKED,
         "aten::lift_fresh": Kind.LIFTED,
         "aten::lift_fresh_copy": Kind.LIFTED,
         "aten::masked_scatter_backward": Kind.MASKED_SCATTER_BACKWARD,

@@ -32,8 +32,8 @@ class KnownStorages:
     _added: int = 0
 
     def holds(self, tensor: Tensor) -> bool:
-        """Return whether the values of `tensor` are known."""
-        return tensor.untyped_storage()._cdata in self._alive
+        """Return whether the values of `tensor` are known. Those of a sparse tensor, which has no storage, never are."""
+        return tensor.layout is torch.strided and tensor.untyped_storage()._cdata in self._alive
 
     def add(self, tensor: Tensor) -> None:
         """Note that the whole storage of `tensor` is known."""
@@ -45,11 +45,14 @@ class KnownStorages:
 
     def forget(self, tensor: Tensor) -> None:
         """Note that something unknown was written to the storage of `tensor`."""
-        self._alive.pop(tensor.untyped_storage()._cdata, None)
+        if tensor.layout is torch.strided:
+            self._alive.pop(tensor.untyped_storage()._cdata, None)
 
 
 def is_small(tensor: Tensor) -> bool:
-    """Return whether the storage of `tensor` is small enough to be kept known."""
+    """Return whether `tensor` has a storage that is small enough to be kept known."""
+    if tensor.layout is not torch.strided:
+        return False
     most = REAL_NUMBERS_BYTES if tensor.is_floating_point() or tensor.is_complex() else WHOLE_NUMBERS_BYTES
     return tensor.untyped_storage().nbytes() <= most
 

@@ -1,6 +1,6 @@
 /* The books of the emulated cards: one ledger that every emulated CUDA library shares.
  *
- * The libraries (cudart.c, cuda.c, cublas.c, ...) translate a vendor interface into these calls and hold no state of their own
+ * The libraries (cudart*.c, cuda*.c, cublas.c, ...) translate a vendor interface into these calls and hold no state of their own
  * that another library could need. The core is built as libvramguard_core.so, so one process has one set of books.
  *
  * Invariants
@@ -91,6 +91,9 @@ VG_API vg_status vg_unregister_host(void *address);
 VG_API bool vg_find(const void *address, vg_region *found);
 VG_API vg_usage vg_usage_of(int device);
 VG_API void vg_reset_peak(void);
+
+/* ---- contents.c: the bytes in memory ----------------------------------------------------------------------------------- */
+
 /* Copies between any two places, working out the direction; device bytes never written read as zero. An address of no region is
  * taken for host memory, unless it lies where only device memory can be. Bad addresses and ranges change nothing. */
 VG_API vg_status vg_copy(void *to, const void *from, size_t size_bytes);

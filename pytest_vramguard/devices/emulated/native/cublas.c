@@ -90,3 +90,37 @@ status vg_blas_reduction(handle own, const char *name)
     vg_count(VG_COMPUTE_CALLS, 1);
     return SUCCESS;
 }
+
+/* The fault number of these is on the host, unlike those of the other batched factorisations: it tells of arguments alone. */
+static status solved(handle own, int *fault)
+{
+    if (own == NULL)
+        return NOT_INITIALIZED;
+    *fault = 0;
+    vg_count(VG_COMPUTE_CALLS, 1);
+    return SUCCESS;
+}
+
+#define WITH_FAULT_ON_HOST(T)                                                                                                    \
+    status cublas##T##getrsBatched(handle own, int transposed, int n, int columns, const void *a, int lda, const int *pivots,    \
+                                   void *b, int ldb, int *fault, int count)                                                      \
+    {                                                                                                                            \
+        (void)transposed, (void)n, (void)columns, (void)a, (void)lda, (void)pivots, (void)b, (void)ldb, (void)count;             \
+        return solved(own, fault);                                                                                               \
+    }                                                                                                                            \
+    status cublas##T##geqrfBatched(handle own, int m, int n, void *a, int lda, void *tau, int *fault, int count)                 \
+    {                                                                                                                            \
+        (void)m, (void)n, (void)a, (void)lda, (void)tau, (void)count;                                                            \
+        return solved(own, fault);                                                                                               \
+    }                                                                                                                            \
+    status cublas##T##gelsBatched(handle own, int transposed, int m, int n, int columns, void *a, int lda, void *c, int ldc,     \
+                                  int *fault, int *faults, int count)                                                            \
+    {                                                                                                                            \
+        (void)transposed, (void)m, (void)n, (void)columns, (void)a, (void)lda, (void)c, (void)ldc, (void)faults, (void)count;    \
+        return solved(own, fault);                                                                                               \
+    }
+
+WITH_FAULT_ON_HOST(S)
+WITH_FAULT_ON_HOST(D)
+WITH_FAULT_ON_HOST(C)
+WITH_FAULT_ON_HOST(Z)

@@ -20,8 +20,9 @@ from pytest_vramguard.devices.emulated.native.build import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-NCCL = next(library for library in LIBRARIES if library.source == "nccl.c")
-RUNTIME = next(library for library in LIBRARIES if library.source == "cudart.c")
+NVSHMEM = next(library for library in LIBRARIES if library.soname == "libnvshmem_host.so.3")
+NCCL = next(library for library in LIBRARIES if library.soname == "libnccl.so.2")
+RUNTIME = next(library for library in LIBRARIES if library.soname == "libcudart.so.13")
 
 
 class TestStub:
@@ -60,7 +61,7 @@ class TestStubs:
         with pytest.raises(BuildError) as caught:
             stubs(NCCL, {"ncclGetVersion", "ncclGetVersoin", "aName"})
 
-        expected = "nccl.c: aName, ncclGetVersoin: expected names of symbols/libnccl.so.2.txt; correct them"
+        expected = "libnccl.so.2: aName, ncclGetVersoin: expected names of symbols/libnccl.so.2.txt; correct them"
         assert expected == str(caught.value)
 
 
@@ -78,6 +79,10 @@ class TestVersionScript:
     def test_other_symbols_have_no_version(self) -> None:
         """The node of NCCL has no name."""
         assert version_script(NCCL).startswith(" {\n  global:\n")
+
+    def test_a_version_of_its_own_stands_in_place_of_the_soname(self) -> None:
+        """NVSHMEM's node is no SONAME."""
+        assert version_script(NVSHMEM).startswith("NVSHMEM {\n  global:\n")
 
 
 class TestSymbols:
