@@ -17,7 +17,7 @@ from pathlib import Path
 
 NATIVE = Path(__file__).parent
 CORE_SONAME = "libvramguard_core.so"
-CORE_SOURCES = ("card.c", "ledger.c", "contents.c", "journal.c", "queue.c")
+CORE_SOURCES = ("card.c", "arena.c", "ledger.c", "virtual.c", "pools.c", "contents.c", "journal.c", "queue.c")
 FLAGS = ("-std=gnu11", "-O2", "-g", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra")
 
 
@@ -33,8 +33,8 @@ class Library:
     """Whether the real library's symbols carry its SONAME as version."""
 
 
-RUNTIME_SOURCES = ("cudart.c", "cudart_memory.c", "cudart_code.c", "cudart_queue.c")
-DRIVER_SOURCES = ("cuda.c", "cuda_memory.c", "cuda_code.c", "cuda_queue.c")
+RUNTIME_SOURCES = ("cudart.c", "cudart_memory.c", "cudart_pools.c", "cudart_code.c", "cudart_queue.c")
+DRIVER_SOURCES = ("cuda.c", "cuda_memory.c", "cuda_virtual.c", "cuda_pools.c", "cuda_code.c", "cuda_queue.c")
 LIBRARIES = (
     Library("libcudart.so.13", RUNTIME_SOURCES, 801, versioned=True),  # cudaErrorNotSupported
     Library("libcuda.so.1", DRIVER_SOURCES, 801, versioned=False),  # CUDA_ERROR_NOT_SUPPORTED

@@ -66,7 +66,12 @@ VG_API int vg_resident_blocks(int block_threads, size_t shared_bytes);
 
 /* ---- ledger.c: memory -------------------------------------------------------------------------------------------------- */
 
-typedef enum { VG_DEVICE = 1, VG_MANAGED, VG_PINNED, VG_REGISTERED } vg_kind;
+/* Device memory is taken from the driver in blocks of 2 MiB: cudaMemGetInfo moves in these steps, and they are the granularity
+ * of virtual memory (CU_MEM_ALLOC_GRANULARITY_MINIMUM and RECOMMENDED). */
+#define VG_GRANULE_BYTES ((size_t)2 << 20)
+
+/* VG_RESERVED, addresses into which device memory may be mapped, is never answered by vg_find. */
+typedef enum { VG_DEVICE = 1, VG_MANAGED, VG_PINNED, VG_REGISTERED, VG_RESERVED } vg_kind;
 typedef enum { VG_OK = 0, VG_OUT_OF_MEMORY, VG_BAD_ADDRESS, VG_HOST_EXHAUSTED } vg_status;
 
 typedef struct {
@@ -91,6 +96,56 @@ VG_API vg_status vg_unregister_host(void *address);
 VG_API bool vg_find(const void *address, vg_region *found);
 VG_API vg_usage vg_usage_of(int device);
 VG_API void vg_reset_peak(void);
+
+/* ---- virtual.c: address ranges and the device memory that is mapped into them ------------------------------------------- */
+
+typedef enum { VG_NO_ACCESS = 0, VG_READ = 1, VG_READ_WRITE = 3 } vg_access; /* as CUmemAccess_flags */
+
+/* Sizes are multiples of VG_GRANULE_BYTES, anything else is a bad address, as is a handle that is not live. */
+VG_API vg_status vg_reserve(size_t size_bytes, size_t alignment, void **address);
+VG_API vg_status vg_unreserve(void *address, size_t size_bytes);
+VG_API vg_status vg_create_memory(int device, size_t size_bytes, uint64_t *handle);
+VG_API vg_status vg_release_memory(uint64_t handle);
+/* One more handle of the memory that is mapped at an address. */
+VG_API vg_status vg_retain_memory(const void *address, uint64_t *handle);
+VG_API bool vg_memory_device(uint64_t handle, int *device);
+/* Memory that is mapped already is refused as a bad address. */
+VG_API vg_status vg_map(void *address, size_t size_bytes, uint64_t handle);
+/* Unmaps whole mappings, however many there are. */
+VG_API vg_status vg_unmap(void *address, size_t size_bytes);
+VG_API vg_status vg_set_access(void *address, size_t size_bytes, vg_access access);
+VG_API bool vg_access_of(const void *address, vg_access *access);
+
+/* ---- pools.c: memory that is allocated and freed in the order of a stream ------------------------------------------------- */
+
+typedef struct vg_pool vg_pool;
+
+typedef enum { /* numbers of cudaMemPoolAttr and CUmemPool_attribute */
+    VG_POOL_REUSE_FOLLOW_EVENT_DEPENDENCIES = 1,
+    VG_POOL_REUSE_ALLOW_OPPORTUNISTIC,
+    VG_POOL_REUSE_ALLOW_INTERNAL_DEPENDENCIES,
+    VG_POOL_RELEASE_THRESHOLD,
+    VG_POOL_RESERVED,
+    VG_POOL_RESERVED_HIGH,
+    VG_POOL_USED,
+    VG_POOL_USED_HIGH,
+} vg_pool_attribute;
+
+/* NULL if the host has no memory for it. */
+VG_API vg_pool *vg_pool_default(int device);
+VG_API vg_pool *vg_pool_current(int device);
+VG_API vg_pool *vg_pool_create(int device, size_t most_bytes);
+/* What is allocated from it lives on; the default pools cannot be destroyed. */
+VG_API bool vg_pool_destroy(vg_pool *pool);
+VG_API bool vg_pool_use(int device, vg_pool *pool);
+/* Freed by vg_release as any device memory. */
+VG_API vg_status vg_pool_allocate(vg_pool *pool, size_t size_bytes, void **address);
+VG_API bool vg_pool_get(vg_pool *pool, vg_pool_attribute attribute, uint64_t *value);
+/* False for a number that can only be asked for; the high-water marks can only be set to 0, which is a reset. */
+VG_API bool vg_pool_set(vg_pool *pool, vg_pool_attribute attribute, uint64_t value);
+VG_API bool vg_pool_trim(vg_pool *pool, size_t kept_bytes);
+/* Counts a synchronisation, at which pools give back what they hold above their release threshold. */
+VG_API void vg_synchronise(void);
 
 /* ---- contents.c: the bytes in memory ----------------------------------------------------------------------------------- */
 

@@ -154,7 +154,7 @@ CUresult cuCtxGetDevice(CUdevice *device)
 
 CUresult cuCtxSynchronize(void)
 {
-    vg_count(VG_SYNCHRONISATIONS, 1);
+    vg_synchronise();
     return CUDA_SUCCESS;
 }
 

@@ -13,7 +13,7 @@ CUresult cuStreamDestroy_v2(CUstream stream) { return vg_stream_destroy((vg_stre
 
 CUresult cuStreamSynchronize(CUstream stream)
 {
-    vg_count(VG_SYNCHRONISATIONS, 1);
+    vg_synchronise();
     return known(stream);
 }
 
@@ -44,6 +44,6 @@ CUresult cuEventRecord(CUevent event, CUstream stream)
 
 CUresult cuEventSynchronize(CUevent event)
 {
-    vg_count(VG_SYNCHRONISATIONS, 1);
+    vg_synchronise();
     return vg_event_known((vg_event *)event) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
 }

@@ -150,7 +150,7 @@ static void describe_limits(struct cudaDeviceProp *prop, int device)
     prop->canMapHostMemory = prop->concurrentKernels = prop->unifiedAddressing = 1;
     prop->streamPrioritiesSupported = prop->globalL1CacheSupported = prop->localL1CacheSupported = 1;
     prop->managedMemory = prop->concurrentManagedAccess = prop->computePreemptionSupported = 1;
-    prop->cooperativeLaunch = prop->hostRegisterSupported = prop->canUseHostPointerForRegisteredMem = 1;
+    prop->memoryPoolsSupported = prop->cooperativeLaunch = prop->hostRegisterSupported = prop->canUseHostPointerForRegisteredMem = 1;
 }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *prop, int device)
@@ -193,7 +193,7 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest)
 
 cudaError_t cudaDeviceSynchronize(void)
 {
-    vg_count(VG_SYNCHRONISATIONS, 1);
+    vg_synchronise();
     return cudaSuccess;
 }
 

@@ -107,7 +107,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t size_bytes, enum 
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t size_bytes, enum cudaMemcpyKind kind)
 {
-    vg_count(VG_SYNCHRONISATIONS, 1);
+    vg_synchronise();
     return cudaMemcpyAsync(to, from, size_bytes, kind, NULL);
 }
 

@@ -21,7 +21,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) { return known(stream); }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
-    vg_count(VG_SYNCHRONISATIONS, 1);
+    vg_synchronise();
     return known(stream);
 }
 
@@ -93,7 +93,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event)
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
-    vg_count(VG_SYNCHRONISATIONS, 1);
+    vg_synchronise();
     return cudaEventQuery(event);
 }
 
