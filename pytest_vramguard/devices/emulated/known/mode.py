@@ -21,6 +21,8 @@ Keywords: TypeAlias = dict[str, Any]
 Handler: TypeAlias = Callable[[OpOverload, Plan, Arguments, Keywords], Any]
 
 CPU = torch.device("cpu")
+# What a graph captures is not done, so nothing that it will write is known, and a read fails as on a real card.
+_capturing = torch.cuda.is_current_stream_capturing
 
 
 class KnownValues(TorchDispatchMode):
@@ -62,6 +64,8 @@ class KnownValues(TorchDispatchMode):
     def __torch_dispatch__(self, func: OpOverload, types: Any, args: Arguments = (), kwargs: Keywords | None = None) -> Any:
         """Run one operator."""
         plan = plan_of(func)
+        if _capturing():
+            return self._unknown(func, plan, args, kwargs or {})
         return self._handlers[plan.kind](func, plan, args, kwargs or {})
 
     # ---- ordinary operators ----

@@ -290,7 +290,7 @@ bool vg_attribute(int attribute, int device, int *value)
     }
 }
 
-bool vg_launch(const unsigned grid[3], const unsigned block[3])
+bool vg_grid_fits(const unsigned grid[3], const unsigned block[3])
 {
     for (int axis = 0; axis < 3; axis++) {
         int most_blocks = 0, most_threads = 0;
@@ -299,10 +299,7 @@ bool vg_launch(const unsigned grid[3], const unsigned block[3])
         if (grid[axis] < 1 || grid[axis] > (unsigned)most_blocks || block[axis] < 1 || block[axis] > (unsigned)most_threads)
             return false;
     }
-    if (block[0] * block[1] * block[2] > 1024)
-        return false;
-    vg_count(VG_LAUNCHES, 1);
-    return true;
+    return block[0] * block[1] * block[2] <= 1024;
 }
 
 int vg_resident_blocks(int block_threads, size_t shared_bytes)

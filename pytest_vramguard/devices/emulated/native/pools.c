@@ -281,9 +281,8 @@ bool vg_pool_trim(vg_pool *pool, size_t kept_bytes)
     return is_known;
 }
 
-void vg_synchronise(void)
+void vg_settle_pools(void)
 {
-    vg_count(VG_SYNCHRONISATIONS, 1);
     pthread_mutex_lock(&ledger_lock);
     for (vg_pool *each = pools; each != NULL; each = each->next)
         shrink(each, each->threshold_bytes);
