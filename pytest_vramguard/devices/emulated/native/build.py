@@ -17,7 +17,19 @@ from pathlib import Path
 
 NATIVE = Path(__file__).parent
 CORE_SONAME = "libvramguard_core.so"
-CORE_SOURCES = ("card.c", "arena.c", "ledger.c", "virtual.c", "pools.c", "contents.c", "journal.c", "handles.c", "queue.c", "captures.c", "graphs.c")
+CORE_SOURCES = (
+    "card.c",
+    "arena.c",
+    "ledger.c",
+    "virtual.c",
+    "pools.c",
+    "contents.c",
+    "journal.c",
+    "handles.c",
+    "queue.c",
+    "captures.c",
+    "graphs.c",
+)
 FLAGS = ("-std=gnu11", "-O2", "-g", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra")
 
 
@@ -106,7 +118,9 @@ def stubs(library: Library, defined: set[str]) -> str:
     if strangers:
         message = f"{library.soname}: {', '.join(strangers)}: expected names of symbols/{library.soname}.txt; correct them"
         raise BuildError(message)
-    text = '#include "core.h"\nint vg_blas_compute(const void *first);\nint vg_blas_reduction(void *handle, const char *name);\n'
+    text = (
+        '#include "core.h"\nint vg_blas_compute(const void *first);\nint vg_blas_reduction(void *handle, const char *name);\n'
+    )
     return text + "".join(stub(name, kind, library.refusal_code) for name, kind in symbols.items() if name not in defined)
 
 

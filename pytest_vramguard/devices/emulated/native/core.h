@@ -112,6 +112,17 @@ VG_API vg_status vg_register_host(void *address, size_t size_bytes);
 VG_API vg_status vg_unregister_host(void *address);
 VG_API bool vg_find(const void *address, vg_region *found);
 VG_API vg_usage vg_usage_of(int device);
+/* Peaks since the last vg_reset_peak of what is not the card's own. Managed memory resides on the card as far as there is room
+ * beside device memory, and the rest on the host: pages are moved where they are used, which is the card for an optimizer's state,
+ * and are the first to go when the card is full. Source: CUDA C++ Programming Guide 13.0, "Unified Memory Programming", on GPU
+ * memory oversubscription of cards since Pascal on Linux. */
+typedef struct {
+    uint64_t managed_bytes;
+    uint64_t managed_host_bytes;
+    uint64_t pinned_bytes; /* page-locked host memory of the process, allocated or registered */
+} vg_outside;
+
+VG_API vg_outside vg_outside_peaks(int device);
 VG_API void vg_reset_peak(void);
 
 /* ---- virtual.c: address ranges and the device memory that is mapped into them ------------------------------------------- */

@@ -99,12 +99,24 @@ cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *attributes, c
     return cudaSuccess;
 }
 
-/* Managed memory is where it is wanted at once; where it resides is worked out by the ledger. */
+/* Advice and wishes about managed memory are taken for a range that is all of one region; where it resides is the ledger's rule. */
+static cudaError_t about_managed(const void *address, size_t size_bytes)
+{
+    vg_region region;
+    bool good = vg_find(address, &region) && region.kind == VG_MANAGED;
+    return good && size_bytes <= region.base + region.size_bytes - (uintptr_t)address ? cudaSuccess : done(cudaErrorInvalidValue);
+}
+
 cudaError_t cudaMemPrefetchAsync(const void *address, size_t size_bytes, struct cudaMemLocation location, unsigned flags, cudaStream_t stream)
 {
-    (void)size_bytes, (void)location, (void)flags, (void)stream;
-    vg_region region;
-    return vg_find(address, &region) && region.kind == VG_MANAGED ? cudaSuccess : done(cudaErrorInvalidValue);
+    (void)location, (void)flags;
+    return vg_stream_known(stream) ? about_managed(address, size_bytes) : done(cudaErrorInvalidResourceHandle);
+}
+
+cudaError_t cudaMemAdvise(const void *address, size_t size_bytes, enum cudaMemoryAdvise advice, struct cudaMemLocation location)
+{
+    (void)advice, (void)location;
+    return about_managed(address, size_bytes);
 }
 
 /* ---- copies --------------------------------------------------------------------------------------------------------------- */

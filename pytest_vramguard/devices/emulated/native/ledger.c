@@ -14,7 +14,8 @@ pthread_mutex_t ledger_lock = PTHREAD_MUTEX_INITIALIZER;
 static entry *entries; /* sorted by base; no two overlap */
 static size_t entry_count, entry_capacity;
 static arena *homes[VG_MAX_CARDS];
-static uint64_t device_bytes[VG_MAX_CARDS], managed_bytes[VG_MAX_CARDS], peak_bytes[VG_MAX_CARDS];
+static uint64_t device_bytes[VG_MAX_CARDS], managed_bytes[VG_MAX_CARDS], pinned_bytes, peak_bytes[VG_MAX_CARDS];
+static vg_outside outside_peaks[VG_MAX_CARDS];
 
 static void take_lock(void) { pthread_mutex_lock(&ledger_lock); }
 static void give_lock(void) { pthread_mutex_unlock(&ledger_lock); }
@@ -33,11 +34,27 @@ static vg_usage usage(int device)
     return (vg_usage){card->total_bytes, used, resident, peak_bytes[device]};
 }
 
+static void raise_to(uint64_t *peak, uint64_t now)
+{
+    if (now > *peak)
+        *peak = now;
+}
+
 static void note_peak(int device)
 {
     vg_usage now = usage(device);
-    if (now.used_bytes + now.managed_bytes > peak_bytes[device])
-        peak_bytes[device] = now.used_bytes + now.managed_bytes;
+    raise_to(&outside_peaks[device].managed_bytes, managed_bytes[device]);
+    raise_to(&outside_peaks[device].managed_host_bytes, managed_bytes[device] - now.managed_bytes);
+    raise_to(&outside_peaks[device].pinned_bytes, pinned_bytes);
+    raise_to(&peak_bytes[device], now.used_bytes + now.managed_bytes);
+}
+
+/* Page-locked memory belongs to no card in particular. */
+static void lock_pages(size_t size_bytes)
+{
+    pinned_bytes += size_bytes;
+    for (int device = 0; device < VG_MAX_CARDS; device++)
+        raise_to(&outside_peaks[device].pinned_bytes, pinned_bytes);
 }
 
 bool has_room(int device, size_t size_bytes)
@@ -172,6 +189,8 @@ static vg_status allocate_host(vg_kind kind, int device, size_t size_bytes, void
     if (kind == VG_MANAGED) {
         managed_bytes[device] += size_bytes;
         note_peak(device);
+    } else {
+        lock_pages(size_bytes);
     }
     *address = base;
     return VG_OK;
@@ -192,8 +211,11 @@ static void release(entry *gone)
         managed_bytes[gone->region.device] -= gone->region.size_bytes;
         munmap((void *)gone->region.base, gone->span_bytes);
         break;
-    case VG_PINNED: munmap((void *)gone->region.base, gone->span_bytes); break;
-    case VG_REGISTERED: break; /* the caller's own memory */
+    case VG_PINNED:
+        pinned_bytes -= gone->region.size_bytes;
+        munmap((void *)gone->region.base, gone->span_bytes);
+        break;
+    case VG_REGISTERED: pinned_bytes -= gone->region.size_bytes; break; /* the caller's own memory */
     case VG_RESERVED: break;   /* goes through vg_unreserve */
     }
     erase(gone);
@@ -240,6 +262,8 @@ vg_status vg_register_host(void *address, size_t size_bytes)
     entry added = {{base, size_bytes, 0, VG_REGISTERED, 0}, size_bytes, NULL, NULL, {NULL, NULL}};
     if (!taken(base, size_bytes) && !in_arena(base, size_bytes))
         status = insert(added) ? VG_OK : VG_HOST_EXHAUSTED;
+    if (status == VG_OK)
+        lock_pages(size_bytes);
     pthread_mutex_unlock(&ledger_lock);
     return status;
 }
@@ -270,11 +294,20 @@ vg_usage vg_usage_of(int device)
     return now;
 }
 
+vg_outside vg_outside_peaks(int device)
+{
+    pthread_mutex_lock(&ledger_lock);
+    vg_outside peaks = outside_peaks[device];
+    pthread_mutex_unlock(&ledger_lock);
+    return peaks;
+}
+
 void vg_reset_peak(void)
 {
     pthread_mutex_lock(&ledger_lock);
     for (int device = 0; device < VG_MAX_CARDS; device++) {
         peak_bytes[device] = 0;
+        outside_peaks[device] = (vg_outside){0, 0, 0};
         note_peak(device);
     }
     pthread_mutex_unlock(&ledger_lock);
