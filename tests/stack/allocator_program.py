@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import sys
+from itertools import pairwise
 from typing import Final
 
 from pytest_vramguard.cards import load_catalogue
@@ -157,7 +158,7 @@ def graph() -> dict[str, object]:
         counts.append(libraries.counted())
     work = [(count["launches"] + count["compute_calls"]) for count in counts]
     held = books()
-    told = {"before": before, "held": held, "work": [later - former for former, later in zip(work, work[1:], strict=False)]}
+    told = {"before": before, "held": held, "work": [later - former for former, later in pairwise(work)]}
     told["callables"] = graphed()
     told["forbidden"] = [refused_in_capture(torch.cuda.synchronize), refused_in_capture(lambda: inputs.sum().item())]
     del captured, output

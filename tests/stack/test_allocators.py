@@ -140,7 +140,7 @@ def test_graphs_are_recorded_and_replayed() -> None:
 
 
 def test_managed_and_pinned_memory_and_sharing() -> None:
-    """Managed memory is on the card while there is room and moves to the host; pinned memory is the host's; CUDA IPC is refused."""
+    """Managed memory is on the card while there is room and else on the host, as pinned memory is; CUDA IPC is refused."""
     assert {
         "pinned": 64,
         "paged": 1024,
