@@ -107,12 +107,29 @@ static bool join(capture *joined, vg_stream *stream)
     return true;
 }
 
+static void strike_out(capture *ended)
+{
+    for (int lane = 0; lane < ended->lane_count; lane++)
+        if (ended->lanes[lane] != NULL)
+            ended->lanes[lane]->captured_by = NULL;
+    capture **link = &captures;
+    while (*link != ended)
+        link = &(*link)->next;
+    *link = ended->next;
+    free(ended);
+}
+
 void leave_capture(vg_stream *gone)
 {
-    if (gone->captured_by == NULL)
+    capture *left = gone->captured_by;
+    if (left == NULL)
         return;
-    gone->captured_by->lanes[gone->lane] = NULL;
-    gone->captured_by->spoiled = true;
+    left->lanes[gone->lane] = NULL;
+    left->spoiled = true;
+    if (gone->lane == 0) { /* nobody can end it any more */
+        free_graph(left->graph);
+        strike_out(left);
+    }
 }
 
 vg_status record_in_capture(vg_event *event, const vg_stream *stream)
@@ -178,18 +195,6 @@ static vg_status verdict_on(const capture *ending, const vg_stream *stream)
     if (ending->spoiled)
         return VG_CAPTURE_INVALIDATED;
     return joined_up(ending) ? VG_OK : VG_CAPTURE_UNJOINED;
-}
-
-static void strike_out(capture *ended)
-{
-    for (int lane = 0; lane < ended->lane_count; lane++)
-        if (ended->lanes[lane] != NULL)
-            ended->lanes[lane]->captured_by = NULL;
-    capture **link = &captures;
-    while (*link != ended)
-        link = &(*link)->next;
-    *link = ended->next;
-    free(ended);
 }
 
 static vg_status begin(vg_stream *stream, vg_capture_mode mode)

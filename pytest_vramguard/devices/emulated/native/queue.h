@@ -55,7 +55,7 @@ vg_stream *own_stream(const void *stream);
 static inline bool is_default_stream(const void *stream) { return (uintptr_t)stream <= 2; }
 
 /* ---- captures.c ---- */
-/* A stream that is destroyed spoils the capture that it takes part in. */
+/* A stream that is destroyed spoils the capture that it takes part in, or ends it without a graph if it is the origin. */
 void leave_capture(vg_stream *gone);
 /* The error, if any, of an event that is recorded on, or waited for by, a stream (NULL for a default one). */
 vg_status record_in_capture(vg_event *event, const vg_stream *stream);
