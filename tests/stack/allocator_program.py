@@ -11,10 +11,13 @@ import gc
 import json
 import sys
 from itertools import pairwise
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pytest_vramguard.cards import load_catalogue
 from pytest_vramguard.devices.emulated import EmulatedDevice, libraries
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 DEVICE: Final = EmulatedDevice()
 DEVICE.enter(load_catalogue().find("rtx3060"))
@@ -158,7 +161,7 @@ def graph() -> dict[str, object]:
         counts.append(libraries.counted())
     work = [(count["launches"] + count["compute_calls"]) for count in counts]
     held = books()
-    told = {"before": before, "held": held, "work": [later - former for former, later in pairwise(work)]}
+    told: dict[str, object] = {"before": before, "held": held, "work": [later - former for former, later in pairwise(work)]}
     told["callables"] = graphed()
     told["forbidden"] = [refused_in_capture(torch.cuda.synchronize), refused_in_capture(lambda: inputs.sum().item())]
     del captured, output
@@ -172,17 +175,18 @@ def graph() -> dict[str, object]:
 def graphed() -> list[int]:
     """Return the shape of what a graphed module gives, forward and backward."""
     sample = torch.randn(8, 64, device="cuda", requires_grad=True)
-    callable_ = torch.cuda.make_graphed_callables(torch.nn.Linear(64, 32).cuda(), (sample,))
-    result = callable_(torch.randn(8, 64, device="cuda", requires_grad=True))
+    graphed_layer = torch.cuda.make_graphed_callables(torch.nn.Linear(64, 32).cuda(), (sample,))
+    result = graphed_layer(torch.randn(8, 64, device="cuda", requires_grad=True))
+    assert isinstance(result, torch.Tensor)
     result.sum().backward()
     return list(result.shape)
 
 
-def refused_in_capture(forbidden: object) -> str:
+def refused_in_capture(forbidden: Callable[[], object]) -> str:
     """Do what capture forbids; returns the text of the first error."""
     try:
         with torch.cuda.graph(torch.cuda.CUDAGraph()):
-            forbidden()  # type: ignore[operator] # a function of no arguments
+            forbidden()
     except RuntimeError as error:
         first = error.__context__ or error
         return str(first).splitlines()[0]

@@ -21,7 +21,7 @@ def rounded(size_bytes: int, unit: int) -> int:
     return -(-size_bytes // unit) * unit
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Memory:
     """Physical memory of the card."""
 
@@ -39,7 +39,7 @@ class AddressRange(Region):
     access: list[int]
 
 
-@dataclass(kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Pool:
     """A memory pool."""
 
