@@ -207,7 +207,7 @@ class Case:
         return self._annotated(reading)
 
     def _annotated(self, reading: Measurement | OutOfMemory) -> Reading:
-        annotated = replace(reading, notes=(*reading.notes, *self._device.notes()))
+        annotated = replace(reading, notes=(*reading.notes, *self._device.notes()), outside=self._device.outside())
         if isinstance(annotated, Measurement) and annotated.leftover_bytes:
             return replace(annotated, leftover_from=self.culprit)
         return annotated

@@ -33,6 +33,18 @@ class Parts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class OutsideMemory:
+    """Memory that a case used besides device memory, each kind at its largest."""
+
+    managed_bytes: int
+    """Managed memory (`cudaMallocManaged`), which paged optimizers keep their state in."""
+    managed_host_bytes: int
+    """What of it did not fit on the card beside everything else, and resides on the host; the rest is in the device peak."""
+    pinned_bytes: int
+    """Page-locked host memory, which pinned tensors and data loaders use; torch caches it, so earlier cases' may be in it."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PhasePeak:
     """The peaks inside one named stretch of a case."""
 
@@ -64,6 +76,8 @@ class Measurement:
     context_bytes: int
     """Memory of the process outside the caching allocator: CUDA context, libraries, managed memory on the card."""
     parts: Parts
+    outside: OutsideMemory | None = None
+    """None on a real card, whose driver does not say."""
     phases: tuple[PhasePeak, ...] = ()
     steps: tuple[StepSample, ...] = ()
     """Timed steps without the warm-up; empty on an emulated card, which has no step time."""
@@ -98,6 +112,7 @@ class OutOfMemory:
     peak_reserved_bytes: int
     context_bytes: int
     parts: Parts
+    outside: OutsideMemory | None = None
     phases: tuple[PhasePeak, ...] = ()
     notes: tuple[str, ...] = ()
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Final
 
 from pytest_vramguard.errors import VramguardError
-from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, Parts, PhasePeak, StepSample
+from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, OutsideMemory, Parts, PhasePeak, StepSample
 from pytest_vramguard.report import CaseResult, DeviceFacts, Report
 from pytest_vramguard.tables import checking
 from pytest_vramguard.verdict import Outcome, Verdict
@@ -148,6 +148,7 @@ def _measurement(table: Table) -> Measurement:
         peak_reserved_bytes=_size(table, "peak_reserved_bytes"),
         context_bytes=_size(table, "context_bytes"),
         parts=_parts(table.table("parts")),
+        outside=_outside(table),
         phases=_phases(table.table("phases")),
         steps=tuple(map(_step, table.tables("steps"))),
         step_count=table.integer("step_count", minimum=0),
@@ -167,6 +168,7 @@ def _out_of_memory(table: Table) -> OutOfMemory:
         peak_reserved_bytes=_size(table, "peak_reserved_bytes"),
         context_bytes=_size(table, "context_bytes"),
         parts=_parts(table.table("parts")),
+        outside=_outside(table),
         phases=_phases(table.table("phases")),
         notes=table.strings("notes"),
     )
@@ -179,6 +181,7 @@ def _memory_to_table(reading: Measurement | OutOfMemory) -> dict[str, object]:
         "peak_device_bytes": reading.peak_device_bytes,
         "context_bytes": reading.context_bytes,
         "parts": {_part_name(field.name): getattr(reading.parts, field.name) for field in fields(Parts)},
+        "outside": None if reading.outside is None else asdict(reading.outside),
         "phases": _phases_to_table(reading.phases),
         "notes": list(reading.notes),
     }
@@ -190,6 +193,13 @@ def _part_name(field_name: str) -> str:
 
 def _parts(table: Table) -> Parts:
     return Parts(**{field.name: _size(table, _part_name(field.name)) for field in fields(Parts)})
+
+
+def _outside(table: Table) -> OutsideMemory | None:
+    if table.mapping.get("outside") is None:
+        return None
+    outside = table.table("outside")
+    return OutsideMemory(**{field.name: _size(outside, field.name) for field in fields(OutsideMemory)})
 
 
 def _phases_to_table(phases: Iterable[PhasePeak]) -> dict[str, object]:

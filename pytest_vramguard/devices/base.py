@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from pytest_vramguard.cards import Card
+    from pytest_vramguard.reading import OutsideMemory
     from pytest_vramguard.report import DeviceFacts
 
 
@@ -54,6 +55,10 @@ class Device(Protocol):
 
     def notes(self) -> tuple[str, ...]:
         """Return what a reader of the numbers since `place` should know."""
+        ...
+
+    def outside(self) -> OutsideMemory | None:
+        """Return the managed and page-locked memory since `place`, or None where nobody says."""
         ...
 
     def facts(self) -> DeviceFacts:

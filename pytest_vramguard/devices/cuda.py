@@ -88,6 +88,9 @@ class CudaDevice:
         """Say if the context of another card stands in the numbers."""
         return ("context bytes are the catalogue's: a larger card stood in, capped to the target",) if self._capped else ()
 
+    def outside(self) -> None:
+        """Return None: a real driver tells neither managed nor page-locked memory apart."""
+
     def facts(self) -> DeviceFacts:
         """Describe the card that torch sees."""
         found = self._properties

@@ -43,6 +43,11 @@ class Block:
     owner: Owner | None = None
 
 
+def history_is_kept() -> bool:
+    """Return whether the allocator that torch was told to use keeps a history: its own does, `cudaMallocAsync` does not."""
+    return torch.cuda.get_allocator_backend() == "native"
+
+
 @dataclass(kw_only=True, slots=True)
 class BlockHistory:
     """Every block since `start`, and which of them are alive."""

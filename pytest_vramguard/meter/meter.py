@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
+from pytest_vramguard.meter.blocks import history_is_kept
 from pytest_vramguard.meter.memory_errors import release_last_error
 from pytest_vramguard.meter.parts import PartsWatch
 from pytest_vramguard.meter.peaks import PeakWatch, Scope, peaks_kept, reset_peaks
@@ -146,6 +147,8 @@ class Meter:
             yield "no step time: nothing is computed on an emulated card"
         if self._measures_context and case.outside_bytes is None:
             yield "context bytes are the catalogue's: the driver does not say what this process uses"
+        if not history_is_kept():
+            yield "memory is not divided into parts: the allocator backend:cudaMallocAsync keeps no history"
         if self._parts.history.overflowed:
             yield "parts are incomplete: the allocator's history overflowed"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from pytest_vramguard.meter.blocks import Block, BlockHistory, Owner
+from pytest_vramguard.meter.blocks import Block, BlockHistory, Owner, history_is_kept
 from pytest_vramguard.meter.owners import gradients_of, module_memory, states_of
 from pytest_vramguard.reading import Parts
 
@@ -39,7 +39,10 @@ class PartsWatch:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Record while the code inside runs, or until `rest`."""
+        """Record while the code inside runs, or until `rest`; nothing where the allocator keeps no history."""
+        if not history_is_kept():
+            yield
+            return
         self.history.start()
         self.recording = True
         hooks = (

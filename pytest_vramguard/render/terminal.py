@@ -7,7 +7,7 @@ from dataclasses import fields
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
-from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, Parts, PhasePeak, StepSample
+from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, OutsideMemory, Parts, PhasePeak, StepSample
 from pytest_vramguard.units import GIB, exact_text, gib_text, share_text, size_text
 from pytest_vramguard.verdict import Outcome, Verdict
 
@@ -127,9 +127,10 @@ def _reading_lines(reading: Measurement | OutOfMemory | NotMeasured) -> list[str
         case NotMeasured():
             return [f"not measured: {reading.reason}"]
         case OutOfMemory():
-            return [*_memory_lines(reading), *_notes_lines(reading.notes)]
+            return [*_memory_lines(reading), *_notes_lines([*_besides(reading.outside), *reading.notes])]
         case Measurement():
-            return [*_memory_lines(reading), _steps_line(reading), *_notes_lines([*_doubts(reading), *reading.notes])]
+            notes = [*_doubts(reading), *_besides(reading.outside), *reading.notes]
+            return [*_memory_lines(reading), _steps_line(reading), *_notes_lines(notes)]
 
 
 def _memory_lines(reading: Measurement | OutOfMemory) -> list[str]:
@@ -138,6 +139,13 @@ def _memory_lines(reading: Measurement | OutOfMemory) -> list[str]:
         f"device {gib_text(reading.peak_device_bytes)} (reserved + {gib_text(reading.context_bytes)} outside the allocator)"
     )
     return [peaks, "parts of the allocated peak:", *_parts_lines(reading.parts), *_phases_lines(reading.phases)]
+
+
+def _besides(outside: OutsideMemory | None) -> Iterable[str]:
+    if outside is not None and outside.managed_bytes:
+        yield f"managed memory {gib_text(outside.managed_bytes)}, of which {gib_text(outside.managed_host_bytes)} on the host"
+    if outside is not None and outside.pinned_bytes:
+        yield f"pinned host memory {gib_text(outside.pinned_bytes)}"
 
 
 def _parts_lines(parts: Parts) -> list[str]:

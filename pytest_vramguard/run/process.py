@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_vramguard.devices.emulated import libraries
 from pytest_vramguard.devices.emulated.evidence import gaps_in, notes_in
 from pytest_vramguard.devices.emulated.requirements import CUDA_MAJORS, mismatch
 from pytest_vramguard.devices.stack import find_torch, installed_versions
@@ -93,7 +94,8 @@ class MeasuredProcess:
         elif self._error is not None and full is None:
             _write(NotMeasured(reason=f"the process ended with {type(self._error).__name__}: {self._error}"))
         else:
-            _write(replace(reading, notes=(*reading.notes, *notes_in(self._values.log))))
+            notes = (*reading.notes, *notes_in(self._values.log))
+            _write(replace(reading, notes=notes, outside=libraries.outside()))
 
 
 def _place(ending: str) -> Path:

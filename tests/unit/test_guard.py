@@ -45,6 +45,9 @@ class FakeDevice(Device):
         """Return nothing."""
         return ()
 
+    def outside(self) -> None:
+        """Know of nothing."""
+
     def notes(self) -> tuple[str, ...]:
         """Return nothing."""
         return ()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, Parts, PhasePeak, StepSample
+from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, OutsideMemory, Parts, PhasePeak, StepSample
 from pytest_vramguard.report import CaseResult, DeviceFacts, Report
 from pytest_vramguard.report_table import (
     ReportError,
@@ -30,6 +30,7 @@ _PHASES = st.lists(
     max_size=3,
     unique_by=lambda phase: phase.name,
 ).map(tuple)
+_OUTSIDE = st.none() | st.builds(OutsideMemory, managed_bytes=_COUNTS, managed_host_bytes=_COUNTS, pinned_bytes=_COUNTS)
 _NOTES = st.lists(_TEXTS, max_size=2).map(tuple)
 _STEPS = st.lists(
     st.builds(StepSample, host_seconds=st.floats(0, 1e9), device_seconds=st.floats(0, 1e9), tokens=st.none() | _COUNTS),
@@ -45,6 +46,7 @@ _READINGS = st.one_of(
         peak_reserved_bytes=_COUNTS,
         context_bytes=_COUNTS,
         parts=_PARTS,
+        outside=_OUTSIDE,
         phases=_PHASES,
         notes=_NOTES,
     ),
@@ -54,6 +56,7 @@ _READINGS = st.one_of(
         peak_reserved_bytes=_COUNTS,
         context_bytes=_COUNTS,
         parts=_PARTS,
+        outside=_OUTSIDE,
         phases=_PHASES,
         steps=_STEPS,
         step_count=_COUNTS,

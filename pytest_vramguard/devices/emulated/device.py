@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_vramguard.cards import Card
+    from pytest_vramguard.reading import OutsideMemory
     from pytest_vramguard.report import DeviceFacts
 
 NO_DEVICES: Final = ("", "-1")
@@ -59,6 +60,7 @@ class EmulatedDevice:
             self._card = target
         torch_caches.refresh(target.name, target.usable_bytes)
         libraries.forget_refused()
+        libraries.reset_peaks()
 
     def context_bytes(self, target: Card) -> None:
         """Return None: the emulated driver accounts for them, so they are measured like a real card's."""
@@ -81,6 +83,10 @@ class EmulatedDevice:
     def notes(self) -> tuple[str, ...]:
         """Return where values were read that nobody computed."""
         return notes_in(self._reads)
+
+    def outside(self) -> OutsideMemory:
+        """Return the managed and page-locked memory in the books."""
+        return libraries.outside()
 
     def facts(self) -> DeviceFacts:
         """Describe the card in place."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pytest_vramguard.errors import DeviceUnavailable
+from pytest_vramguard.reading import OutsideMemory
 
 if TYPE_CHECKING:
     from pytest_vramguard.cards import Card
@@ -67,6 +68,16 @@ class Usage(ctypes.Structure):
     )
 
 
+class Outside(ctypes.Structure):
+    """`vg_outside`: the largest amounts of memory besides the card's own, in bytes."""
+
+    _fields_ = (
+        ("managed_bytes", ctypes.c_uint64),
+        ("managed_host_bytes", ctypes.c_uint64),
+        ("pinned_bytes", ctypes.c_uint64),
+    )
+
+
 def card_text(card: Card, count: int = 1) -> str:
     """Return `count` cards of a kind in the form that `vg_place` reads."""
     major, minor = card.compute_capability
@@ -115,6 +126,7 @@ def core() -> ctypes.CDLL:
     library.vg_place.restype = ctypes.c_char_p
     library.vg_counted.restype = ctypes.c_uint64
     library.vg_usage_of.restype = Usage
+    library.vg_outside_peaks.restype = Outside
     library.vg_copy.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
     return library
 
@@ -163,3 +175,16 @@ def usage(device: int = 0) -> Usage:
     """Return the bytes of one card, context included."""
     found: Usage = core().vg_usage_of(device)
     return found
+
+
+def outside(device: int = 0) -> OutsideMemory:
+    """Return the peaks of managed and page-locked memory since `reset_peaks`."""
+    found: Outside = core().vg_outside_peaks(device)
+    return OutsideMemory(
+        managed_bytes=found.managed_bytes, managed_host_bytes=found.managed_host_bytes, pinned_bytes=found.pinned_bytes
+    )
+
+
+def reset_peaks() -> None:
+    """Start new peaks from what is held now."""
+    core().vg_reset_peak()

@@ -191,6 +191,57 @@ class Libraries:
         assert handle.value
         return handle.value
 
+    def create_memory(self, device: int, size_bytes: int) -> tuple[int, int]:
+        """Return code and handle of `cuMemCreate`."""
+        handle = c_ulonglong()
+        properties = (c_int * 8)(1, 0, 1, device)  # CUmemAllocationProp: pinned, no shareable handle, of that device
+        code: int = self.driver.cuMemCreate(byref(handle), c_size_t(size_bytes), byref(properties), c_ulonglong(0))
+        return code, handle.value
+
+    def reserve(self, size_bytes: int, alignment: int = 0) -> tuple[int, int]:
+        """Return code and address of `cuMemAddressReserve`."""
+        address = c_ulonglong()
+        arguments = c_size_t(size_bytes), c_size_t(alignment), c_ulonglong(0), c_ulonglong(0)
+        code: int = self.driver.cuMemAddressReserve(byref(address), *arguments)
+        return code, address.value
+
+    def set_access(self, address: int, size_bytes: int, flags: int, device: int = 0) -> int:
+        """Return the code of `cuMemSetAccess` for one device."""
+        wish = (c_int * 3)(1, device, flags)  # CUmemAccessDesc
+        code: int = self.driver.cuMemSetAccess(c_ulonglong(address), c_size_t(size_bytes), byref(wish), c_size_t(1))
+        return code
+
+    def pool_of(self, device: int) -> int:
+        """Return the default memory pool of a device."""
+        pool = c_void_p()
+        assert SUCCESS == self.runtime.cudaDeviceGetDefaultMemPool(byref(pool), c_int(device))
+        return pool.value or 0
+
+    def create_pool(self, device: int) -> int:
+        """Return a new memory pool."""
+        pool, properties = c_void_p(), (c_int * 32)(1, 0, 1, device)  # cudaMemPoolProps, which begins as CUmemAllocationProp
+        assert SUCCESS == self.runtime.cudaMemPoolCreate(byref(pool), byref(properties))
+        return pool.value or 0
+
+    def pool_attribute(self, pool: int, attribute: int) -> int:
+        """Return a size that a memory pool tells about itself."""
+        value = c_ulonglong()
+        assert SUCCESS == self.runtime.cudaMemPoolGetAttribute(c_void_p(pool), c_int(attribute), byref(value))
+        return value.value
+
+    def set_pool_attribute(self, pool: int, attribute: int, size_bytes: int) -> int:
+        """Return the code of `cudaMemPoolSetAttribute` for a size."""
+        code: int = self.runtime.cudaMemPoolSetAttribute(c_void_p(pool), c_int(attribute), byref(c_ulonglong(size_bytes)))
+        return code
+
+    def allocate_from(self, pool: int, size_bytes: int) -> tuple[int, int]:
+        """Return code and address of `cudaMallocFromPoolAsync` on the default stream."""
+        address = c_void_p()
+        arguments = c_size_t(size_bytes), c_void_p(pool), c_void_p()
+        code: int = self.runtime.cudaMallocFromPoolAsync(byref(address), *arguments)
+        self.handed_out.append(address.value or 0)
+        return code, address.value or 0
+
     def launch(self, grid: tuple[int, int, int] = (1, 1, 1), block: tuple[int, int, int] = (32, 1, 1)) -> int:
         """Return the code of `cudaLaunchKernel` for a kernel that nobody runs."""
         shape = Dimensions(*grid), Dimensions(*block)

@@ -14,6 +14,8 @@ from tests.contract.native.libraries import ALREADY_REGISTERED, INVALID_VALUE, N
 GRANULE_BYTES: Final = 2 << 20
 REAL_BYTES: Final = 1 << 20
 DEVICE, MANAGED, PINNED, REGISTERED = "device", "managed", "pinned", "registered"
+POOLED, RANGE = "pooled", "range"
+"""Device memory of a pool, and a range of addresses into which device memory may be mapped."""
 
 
 def whole_granules(size_bytes: int) -> int:
@@ -85,7 +87,23 @@ class PlainLedger:
 
     def used_bytes(self, device: int) -> int:
         """Return context and device memory."""
-        return self.context_bytes + sum(whole_granules(region.size_bytes) for region in self.of_kind(DEVICE, device))
+        return (
+            self.context_bytes
+            + self.held_bytes(device)
+            + sum(whole_granules(region.size_bytes) for region in self.of_kind(DEVICE, device))
+        )
+
+    def held_bytes(self, device: int) -> int:  # noqa: ARG002 # the subclass needs it
+        """Return what is used besides regions of device memory; see plain_card.py."""
+        return 0
+
+    def make_room(self, device: int, size_bytes: int) -> bool:
+        """Return whether so much can be had."""
+        return self.used_bytes(device) + size_bytes <= self.total_bytes
+
+    def note_peak(self, device: int) -> None:
+        """Note what is used now."""
+        self.peaks[device] = max(self.peaks[device], self.total_bytes - self.free_bytes(device))
 
     def resident_bytes(self, device: int) -> int:
         """Return the managed memory that is on the card: what fits beside the rest."""
@@ -105,7 +123,7 @@ class PlainLedger:
         if size_bytes == 0:
             return SUCCESS, 0
         span_bytes = whole_granules(size_bytes)
-        if self.used_bytes(self.device) + span_bytes > self.total_bytes:
+        if size_bytes > self.total_bytes or not self.make_room(self.device, span_bytes):
             return OUT_OF_MEMORY, 0
         address = self.arenas[self.device]
         for region in self.of_kind(DEVICE, self.device):
@@ -117,7 +135,7 @@ class PlainLedger:
     def add(self, kind: str, base: int, size_bytes: int) -> None:
         """Enter fresh memory, which is zero."""
         self.regions[base] = Region(kind=kind, device=self.device, base=base, contents=memoryview(bytearray(size_bytes)))
-        self.peaks[self.device] = max(self.peaks[self.device], self.total_bytes - self.free_bytes(self.device))
+        self.note_peak(self.device)
         self.counts["driver_allocations"] += kind == DEVICE
 
     def free(self, address: int, *kinds: str) -> int:
@@ -150,8 +168,8 @@ class PlainLedger:
         del self.regions[address]
         return SUCCESS
 
-    def bytes_at(self, address: int, size_bytes: int) -> memoryview | None:
-        """Return the bytes of a range, or None if it is not within one region or the pool."""
+    def bytes_at(self, address: int, size_bytes: int, *, writing: bool = False) -> memoryview | None:  # noqa: ARG002 # as above
+        """Return the bytes of a range, or None if it is not within one region or the pool; see also plain_card.py."""
         found = self.find(address) or self.pool
         offset = address - found.base
         if offset < 0 or offset + size_bytes > found.size_bytes:
@@ -161,7 +179,7 @@ class PlainLedger:
     def on_card(self, address: int) -> bool:
         """Return whether `address` is device memory."""
         found = self.find(address)
-        return found is not None and found.kind == DEVICE
+        return found is not None and found.kind in {DEVICE, POOLED, RANGE}
 
     def copy(self, to: int, from_: int, size_bytes: int) -> int:
         """Copy; returns the code."""
@@ -172,7 +190,7 @@ class PlainLedger:
         size_bytes = rows.width * rows.count
         if size_bytes == 0:
             return SUCCESS
-        target = self.bytes_at(to, rows.to_pitch * (rows.count - 1) + rows.width)
+        target = self.bytes_at(to, rows.to_pitch * (rows.count - 1) + rows.width, writing=True)
         source = self.bytes_at(from_, rows.from_pitch * (rows.count - 1) + rows.width)
         if target is None or source is None:
             return INVALID_VALUE
@@ -191,7 +209,7 @@ class PlainLedger:
         size_bytes = len(pattern) * count
         if size_bytes == 0:
             return SUCCESS
-        target = self.bytes_at(to, size_bytes)
+        target = self.bytes_at(to, size_bytes, writing=True)
         if target is None or self.find(to) is None:
             return INVALID_VALUE
         target[:] = bytes(size_bytes) if self.on_card(to) and size_bytes > REAL_BYTES else pattern * count

@@ -18,7 +18,8 @@ from tests.contract.native.libraries import (
     Libraries,
     card_text,
 )
-from tests.contract.native.plain_ledger import DEVICE, GRANULE_BYTES, REAL_BYTES, PlainLedger, Region, whole_granules
+from tests.contract.native.plain_card import PlainCard
+from tests.contract.native.plain_ledger import DEVICE, GRANULE_BYTES, POOLED, RANGE, REAL_BYTES, Region, whole_granules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,12 +53,14 @@ class Program(RuleBasedStateMachine):
             arenas.insert(0, address)
         self.host = ctypes.create_string_buffer(POOL_BYTES)
         pool = Region(kind="pool", device=-1, base=ctypes.addressof(self.host), contents=memoryview(bytearray(POOL_BYTES)))
-        self.ledger = PlainLedger(total_bytes=TOTAL_BYTES, context_bytes=CONTEXT_BYTES, arenas=tuple(arenas), pool=pool)
+        self.ledger = PlainCard(total_bytes=TOTAL_BYTES, context_bytes=CONTEXT_BYTES, arenas=tuple(arenas), pool=pool)
+        self.ledger.find_arenas(self.cards)
         self.scratch = ctypes.create_string_buffer(REAL_BYTES)
         self.known = [pool.base]
         self.streams: dict[int, tuple[int, int]] = {}
         self.events: dict[int, int | None] = {}
         self.handles: list[int] = []
+        self.memory_handles: list[int] = []
         self.cards.core.vg_reset_peak()
         self.ledger.reset_peaks()
         self.cards.call("cudaGetLastError")
@@ -94,7 +97,8 @@ class Program(RuleBasedStateMachine):
 
     def in_arena(self, address: int) -> bool:
         """Return whether an address can only be device memory."""
-        return any(arena <= address < arena + 3 * whole_granules(self.ledger.total_bytes) for arena in self.ledger.arenas)
+        starts = (*self.ledger.arenas, self.ledger.ranges_base, *self.ledger.pool_bases())
+        return any(start <= address < start + 3 * whole_granules(self.ledger.total_bytes) for start in starts)
 
     def room(self, address: int) -> int:
         """Return the bytes from `address` to the end of its region."""
@@ -158,9 +162,9 @@ class Program(RuleBasedStateMachine):
     def compare(self, found: Region, offset: int, size_bytes: int) -> None:
         """Read a stretch of a region, by a copy if it is device memory, and compare it with the ledger's."""
         at, scratch = found.base + offset, ctypes.addressof(self.scratch)
-        if found.kind == DEVICE:
+        if found.kind in {DEVICE, POOLED, RANGE}:
             assert SUCCESS == self.cards.call("cudaMemcpyAsync", scratch, at, size_bytes, 2, 0)
             self.ledger.counts["bytes_to_host"] += size_bytes
-        read = ctypes.string_at(scratch if found.kind == DEVICE else at, size_bytes)
+        read = ctypes.string_at(scratch if found.kind in {DEVICE, POOLED, RANGE} else at, size_bytes)
         same = found.contents[offset : offset + size_bytes].tobytes() == read
         assert same, f"{found.kind} memory differs in [{offset}, {offset + size_bytes})"

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 
+from tests.contract.native.driver_memory import DriverMemory
 from tests.contract.native.libraries import (
     CONTEXT_BYTES,
     INVALID_DEVICE,
@@ -29,11 +30,13 @@ from tests.contract.native.plain_ledger import (
     GRANULE_BYTES,
     MANAGED,
     PINNED,
+    POOLED,
+    RANGE,
     REAL_BYTES,
     REGISTERED,
     Rows,
 )
-from tests.contract.native.program import POOL_BYTES, Program, sizes
+from tests.contract.native.program import POOL_BYTES, sizes
 
 if TYPE_CHECKING:
     from hypothesis.strategies import DataObject
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
 OPERATIONS: Final = int(os.environ.get("VRAMGUARD_TEST_OPERATIONS", "1000"))
 STEPS: Final = 50
 POOL_STEP_BYTES: Final = POOL_BYTES // 10
-TYPES: Final = {DEVICE: 2, MANAGED: 3, PINNED: 1, REGISTERED: 1}
+TYPES: Final = {DEVICE: 2, POOLED: 2, MANAGED: 3, PINNED: 1, REGISTERED: 1}
 """`cudaMemoryType` of each kind."""
 UNREGISTERED: Final[tuple[int, int, int | None, int | None]] = (0, -2, None, None)
 """What `cudaPointerGetAttributes` answers about memory that it does not know."""
@@ -60,7 +63,7 @@ allocation_sizes = sizes | st.sampled_from([40 << 20, TOTAL_BYTES, 2**63, 2**64 
 managed_sizes = sizes | st.integers(20 << 20, 60 << 20)
 
 
-class Cards(Program):
+class Cards(DriverMemory):
     """Everything that a program does to memory, streams and events."""
 
     operations = 0
@@ -119,13 +122,13 @@ class Cards(Program):
     def free(self, data: DataObject) -> None:
         """Anything ever handed out: live or freed, of any kind, its base or an address inside."""
         address = self.an_address(data, DEVICE, MANAGED) + data.draw(st.sampled_from([0] * 8 + [1, 4096]), label="offset")
-        self.settle(self.ledger.free(address, DEVICE, MANAGED), self.cards.call("cudaFree", address))
+        self.settle(self.ledger.free(address, DEVICE, POOLED, MANAGED), self.cards.call("cudaFree", address))
         self.forget(address)
 
     def free_by_driver(self, data: DataObject) -> None:
         """The same through the driver."""
         address = self.an_address(data, DEVICE, MANAGED)
-        assert self.ledger.free(address, DEVICE, MANAGED) == self.cards.call_driver("cuMemFree_v2", address)
+        assert self.ledger.free(address, DEVICE, POOLED, MANAGED) == self.cards.call_driver("cuMemFree_v2", address)
         self.forget(address)
 
     def free_pinned(self, data: DataObject) -> None:
@@ -191,7 +194,8 @@ class Cards(Program):
 
     def read(self, data: DataObject) -> None:
         """Bytes come back as they were written; what was never written, or was large, is zero."""
-        found = data.draw(st.sampled_from([self.ledger.pool, *self.ledger.regions.values()]), label="region")
+        regions = [region for region in self.ledger.regions.values() if region.kind != RANGE]
+        found = data.draw(st.sampled_from([self.ledger.pool, *regions]), label="region")
         offset = data.draw(st.integers(0, found.size_bytes - 1), label="offset")
         self.compare(
             found, offset, min(found.size_bytes - offset, data.draw(st.sampled_from([1, 4096, REAL_BYTES]), label="size"))
@@ -293,8 +297,12 @@ class Cards(Program):
         address = self.an_address(data, *TYPES) + offset
         found = self.ledger.find(address)
         expected = UNREGISTERED
-        if found is not None:
-            expected = TYPES[found.kind], found.device, address, None if found.kind == DEVICE else address
+        if found is not None and found.kind == RANGE:
+            memory = self.ledger.mapped_at(address)
+            expected = (TYPES[DEVICE], memory.device, address, None) if memory is not None else UNREGISTERED
+        elif found is not None:
+            on_card = found.kind in {DEVICE, POOLED}
+            expected = TYPES[found.kind], found.device, address, None if on_card else address
         assert expected == self.cards.attributes(address)
 
     def change_device(self, data: DataObject) -> None:
@@ -311,7 +319,7 @@ class Cards(Program):
     def synchronise(self, _: DataObject) -> None:
         """Synchronisations are counted."""
         self.settle(SUCCESS, self.cards.call("cudaDeviceSynchronize"))
-        self.ledger.counts["synchronisations"] += 1
+        self.ledger.synchronise()
 
     # What always holds
 
@@ -336,15 +344,15 @@ class Cards(Program):
 
     def teardown(self) -> None:
         """Compare every byte, then give everything back."""
+        self.give_back_driver_memory()
         for found in list(self.ledger.regions.values()):
             for offset in range(0, found.size_bytes, REAL_BYTES):
                 self.compare(found, offset, min(REAL_BYTES, found.size_bytes - offset))
-            function = {DEVICE: "cudaFree", MANAGED: "cudaFree", PINNED: "cudaFreeHost", REGISTERED: "cudaHostUnregister"}[
-                found.kind
-            ]
+            function = {PINNED: "cudaFreeHost", REGISTERED: "cudaHostUnregister"}.get(found.kind, "cudaFree")
             assert SUCCESS == self.cards.call(function, found.base)
         for function, handles in (("cudaStreamDestroy", self.streams), ("cudaEventDestroy", self.events)):
             assert all(self.cards.call(function, handle) == SUCCESS for handle in handles)
+        self.destroy_pools()
         assert CONTEXT_BYTES == self.cards.usage(0).used_bytes == self.cards.usage(1).used_bytes
 
 

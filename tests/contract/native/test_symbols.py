@@ -130,10 +130,10 @@ def test_no_name_is_refused_and_written(folder: Path, library: Library) -> None:
 
 def test_a_gap_has_the_same_name_for_every_thread_and_time(cards: Libraries) -> None:
     """A function that is refused twice is recorded once, in order of first call, until the names are forgotten."""
-    for name in ("cudaGraphCreate", "cudaMallocAsync", "cudaGraphCreate"):
+    for name in ("cudaMallocArray", "cudaIpcGetMemHandle", "cudaMallocArray"):
         cards.call(name)
 
-    assert ["cudaGraphCreate", "cudaMallocAsync"] == cards.refused()
+    assert ["cudaMallocArray", "cudaIpcGetMemHandle"] == cards.refused()
     assert [] == cards.refused()
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pytest_vramguard.reading import Parts
+from pytest_vramguard.reading import OutsideMemory, Parts
 from pytest_vramguard.render.terminal import failure_text, render
 from pytest_vramguard.report import CaseResult, Report
 from pytest_vramguard.units import GIB
@@ -131,6 +132,18 @@ def test_steps_without_tokens() -> None:
     case = samples.case(reading=samples.measurement(steps=(samples.step(0.1, tokens=None),), step_count=3))
 
     assert "steps: 3 ran, 1 timed, median 100.0 ms" == failure_text(case).splitlines()[-1]
+
+
+def test_managed_and_pinned_memory() -> None:
+    """What a case had besides device memory stands in the notes, and where managed memory was; what was not there does not."""
+    outside = OutsideMemory(managed_bytes=3 * GIB, managed_host_bytes=GIB, pinned_bytes=GIB // 2)
+    pinned = replace(outside, managed_bytes=0, managed_host_bytes=0)
+    readings = [samples.out_of_memory(outside=outside), samples.measurement(outside=pinned)]
+
+    assert [
+        "notes: managed memory 3.00 GiB, of which 1.00 GiB on the host; pinned host memory 0.50 GiB",
+        "notes: pinned host memory 0.50 GiB",
+    ] == [failure_text(samples.case(reading=reading)).splitlines()[-1] for reading in readings]
 
 
 def test_nothing_allocated() -> None:

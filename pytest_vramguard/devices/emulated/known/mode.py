@@ -21,6 +21,8 @@ Keywords: TypeAlias = dict[str, Any]
 Handler: TypeAlias = Callable[[OpOverload, Plan, Arguments, Keywords], Any]
 
 CPU = torch.device("cpu")
+# What a graph captures is not done, so nothing that it will write is known, and a read fails as on a real card.
+_capturing = torch.cuda.is_current_stream_capturing
 
 
 class KnownValues(TorchDispatchMode):
@@ -63,6 +65,8 @@ class KnownValues(TorchDispatchMode):
         plan = plan_of(func)
         if plan.indifferent:
             return func(*args, **kwargs) if kwargs else func(*args)
+        if plan.kind is not Kind.PURE and _capturing():
+            return self._unknown(func, plan, args, kwargs or {})
         return self._handlers[plan.kind](func, plan, args, kwargs or {})
 
     # ---- ordinary operators ----
@@ -85,6 +89,8 @@ class KnownValues(TorchDispatchMode):
     def _with_values(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Run an operator whose inputs are known, and give its results their values if they are small."""
         result = func(*args, **kwargs)
+        if _capturing():
+            return result
         fresh = [tensor for tensor in _tensors((result,)) if tensor.is_cuda]
         if fresh and all(is_small(tensor) for tensor in fresh):
             for tensor, values in self._computed(func, args, kwargs, fresh):

@@ -17,7 +17,19 @@ from pathlib import Path
 
 NATIVE = Path(__file__).parent
 CORE_SONAME = "libvramguard_core.so"
-CORE_SOURCES = ("card.c", "ledger.c", "contents.c", "journal.c", "queue.c")
+CORE_SOURCES = (
+    "card.c",
+    "arena.c",
+    "ledger.c",
+    "virtual.c",
+    "pools.c",
+    "contents.c",
+    "journal.c",
+    "handles.c",
+    "queue.c",
+    "captures.c",
+    "graphs.c",
+)
 FLAGS = ("-std=gnu11", "-O2", "-g", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra")
 
 
@@ -40,8 +52,8 @@ class Library:
         return (self.own_version or self.soname) if self.versioned else ""
 
 
-RUNTIME_SOURCES = ("cudart.c", "cudart_memory.c", "cudart_code.c", "cudart_queue.c")
-DRIVER_SOURCES = ("cuda.c", "cuda_memory.c", "cuda_code.c", "cuda_queue.c")
+RUNTIME_SOURCES = ("cudart.c", "cudart_memory.c", "cudart_pools.c", "cudart_code.c", "cudart_queue.c", "cudart_graphs.c")
+DRIVER_SOURCES = ("cuda.c", "cuda_memory.c", "cuda_virtual.c", "cuda_pools.c", "cuda_code.c", "cuda_queue.c", "cuda_graphs.c")
 CUDNN_SOURCES = ("cudnn.c", "cudnn_graph.c", "cudnn_workspace.c")
 LIBRARIES = (
     Library("libcudart.so.13", RUNTIME_SOURCES, 801, versioned=True),  # cudaErrorNotSupported
@@ -110,7 +122,7 @@ def stub(name: str, kind: str, refusal_code: int) -> str:
     Callers pass arguments that the stub does not declare; the calling conventions of x86-64 and AArch64 allow that.
     """
     if kind == "compute":
-        return f"int {name}(void) {{ vg_count(VG_COMPUTE_CALLS, 1); return 0; }}\n"
+        return f"int {name}(const void *first) {{ return vg_blas_compute(first); }}\n"
     if kind == "reduction":
         return f'int {name}(void *handle) {{ return vg_blas_reduction(handle, "{name}"); }}\n'
     return f'int {name}(void) {{ return vg_refuse("{name}", {refusal_code}); }}\n'
@@ -123,7 +135,9 @@ def stubs(library: Library, defined: set[str]) -> str:
     if strangers:
         message = f"{library.soname}: {', '.join(strangers)}: expected names of symbols/{library.soname}.txt; correct them"
         raise BuildError(message)
-    text = '#include "core.h"\nint vg_blas_reduction(void *handle, const char *name);\n'
+    text = (
+        '#include "core.h"\nint vg_blas_compute(const void *first);\nint vg_blas_reduction(void *handle, const char *name);\n'
+    )
     return text + "".join(stub(name, kind, library.refusal_code) for name, kind in symbols.items() if name not in defined)
 
 

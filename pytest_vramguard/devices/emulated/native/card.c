@@ -239,6 +239,8 @@ static bool common_attribute(int attribute, int *value)
     case CU_DEVICE_ATTRIBUTE_COOPERATIVE_LAUNCH:
     case CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM:
     case CU_DEVICE_ATTRIBUTE_HOST_REGISTER_SUPPORTED:
+    case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED:
+    case CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED:
     case CU_DEVICE_ATTRIBUTE_UNIFIED_FUNCTION_POINTERS: *value = 1; return true;
     /* What the emulated card declines to be able to do, so that no caller tries it. */
     case CU_DEVICE_ATTRIBUTE_COMPUTE_MODE:
@@ -259,8 +261,6 @@ static bool common_attribute(int attribute, int *value)
     case CU_DEVICE_ATTRIBUTE_MULTICAST_SUPPORTED:
     case CU_DEVICE_ATTRIBUTE_DMA_BUF_SUPPORTED:
     case CU_DEVICE_ATTRIBUTE_MEMPOOL_SUPPORTED_HANDLE_TYPES:
-    case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED:
-    case CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED:
     case CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID:
     case CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID: *value = 0; return true;
     default: return false;
@@ -290,7 +290,7 @@ bool vg_attribute(int attribute, int device, int *value)
     }
 }
 
-bool vg_launch(const unsigned grid[3], const unsigned block[3])
+bool vg_grid_fits(const unsigned grid[3], const unsigned block[3])
 {
     for (int axis = 0; axis < 3; axis++) {
         int most_blocks = 0, most_threads = 0;
@@ -299,10 +299,7 @@ bool vg_launch(const unsigned grid[3], const unsigned block[3])
         if (grid[axis] < 1 || grid[axis] > (unsigned)most_blocks || block[axis] < 1 || block[axis] > (unsigned)most_threads)
             return false;
     }
-    if (block[0] * block[1] * block[2] > 1024)
-        return false;
-    vg_count(VG_LAUNCHES, 1);
-    return true;
+    return block[0] * block[1] * block[2] <= 1024;
 }
 
 int vg_resident_blocks(int block_threads, size_t shared_bytes)

@@ -10,53 +10,62 @@
 
 /* ---- contents; the lock is held ------------------------------------------------------------------------------------------- */
 
+static bool inside(const entry *within, const void *address, size_t size_bytes, bool writing)
+{
+    size_t offset = (uintptr_t)address - within->region.base;
+    if (size_bytes > within->region.size_bytes - offset)
+        return false;
+    return within->region.kind != VG_RESERVED || mapped_for(within, (uintptr_t)address, size_bytes, writing);
+}
+
 /* Finds the region, if any, of bytes to be copied or filled. False if they run out of it, or are of no region and cannot be host
  * memory either. */
-static bool locate(const void *address, size_t size_bytes, entry **found)
+static bool locate(const void *address, size_t size_bytes, bool writing, entry **found)
 {
     *found = entry_at(address);
     if (*found != NULL)
-        return inside(*found, address, size_bytes);
+        return inside(*found, address, size_bytes, writing);
     return address != NULL && !in_arena((uintptr_t)address, 1);
 }
 
 static bool on_card(const entry *where)
 {
-    return where != NULL && where->region.kind == VG_DEVICE;
+    return where != NULL && where->home != NULL;
 }
 
 /* Acts on the stretch of some device bytes that lies in one granule. False if the host has no memory to give. */
-typedef bool granule_act(entry *within, size_t granule, char *at, size_t size_bytes, size_t offset, void *other);
+typedef bool granule_act(arena *home, size_t granule, char *at, size_t size_bytes, size_t offset, void *other);
 
-static bool for_each_granule(entry *within, const char *address, size_t size_bytes, granule_act *act, void *other)
+static bool for_each_granule(const entry *within, const char *address, size_t size_bytes, granule_act *act, void *other)
 {
+    arena *home = within->home;
     for (size_t done = 0; done < size_bytes;) {
-        size_t from_base = (uintptr_t)address + done - within->region.base;
+        size_t from_base = (uintptr_t)address + done - home->base;
         size_t stretch = GRANULE - from_base % GRANULE;
         if (stretch > size_bytes - done)
             stretch = size_bytes - done;
-        if (!act(within, from_base / GRANULE, (char *)within->region.base + from_base, stretch, done, other))
+        if (!act(home, from_base / GRANULE, (char *)home->base + from_base, stretch, done, other))
             return false;
         done += stretch;
     }
     return true;
 }
 
-static bool write_granule(entry *within, size_t granule, char *at, size_t size_bytes, size_t offset, void *from)
+static bool write_granule(arena *home, size_t granule, char *at, size_t size_bytes, size_t offset, void *from)
 {
-    if (!within->written[granule]) {
-        void *base = (char *)within->region.base + granule * GRANULE;
+    if (!home->written[granule]) {
+        void *base = (char *)home->base + granule * GRANULE;
         if (mprotect(base, GRANULE, PROT_READ | PROT_WRITE) != 0)
             return false;
-        within->written[granule] = 1;
+        home->written[granule] = 1;
     }
     memcpy(at, (const char *)from + offset, size_bytes);
     return true;
 }
 
-static bool read_granule(entry *within, size_t granule, char *at, size_t size_bytes, size_t offset, void *to)
+static bool read_granule(arena *home, size_t granule, char *at, size_t size_bytes, size_t offset, void *to)
 {
-    if (within->written[granule])
+    if (home->written[granule])
         memcpy((char *)to + offset, at, size_bytes);
     else
         memset((char *)to + offset, 0, size_bytes);
@@ -64,11 +73,11 @@ static bool read_granule(entry *within, size_t granule, char *at, size_t size_by
 }
 
 /* Large data is not kept: what it overwrites reads as zero from now on. */
-static bool clear_granule(entry *within, size_t granule, char *at, size_t size_bytes, size_t offset, void *unused)
+static bool clear_granule(arena *home, size_t granule, char *at, size_t size_bytes, size_t offset, void *unused)
 {
     (void)offset;
     (void)unused;
-    if (!within->written[granule])
+    if (!home->written[granule])
         return true;
     if (size_bytes == GRANULE)
         madvise(at, size_bytes, MADV_DONTNEED);
@@ -80,6 +89,11 @@ static bool clear_granule(entry *within, size_t granule, char *at, size_t size_b
 static bool clear(entry *target, const char *to, size_t size_bytes)
 {
     return for_each_granule(target, to, size_bytes, clear_granule, NULL);
+}
+
+void forget_bytes(entry *gone)
+{
+    clear(gone, (const char *)gone->region.base, gone->span_bytes);
 }
 
 /* Zeroes host memory without touching pages that are zero already, so that a fresh buffer stays uncommitted. */
@@ -95,9 +109,9 @@ static void zero_host(char *to, size_t size_bytes)
 
 static bool blank(const entry *source, const char *from, size_t size_bytes)
 {
-    size_t offset = (uintptr_t)from - source->region.base;
+    size_t offset = (uintptr_t)from - source->home->base;
     for (size_t granule = offset / GRANULE; granule <= (offset + size_bytes - 1) / GRANULE; granule++)
-        if (source->written[granule])
+        if (source->home->written[granule])
             return false;
     return true;
 }
@@ -181,7 +195,7 @@ vg_status vg_copy_rows(void *to, size_t to_pitch, const void *from, size_t from_
     bool kept = size_bytes <= VG_REAL_BYTES;
     entry *target, *source;
     pthread_mutex_lock(&ledger_lock);
-    bool good = locate(to, to_extent, &target) && locate(from, from_extent, &source), copied = good;
+    bool good = locate(to, to_extent, true, &target) && locate(from, from_extent, false, &source), copied = good;
     bool to_card = good && on_card(target) && !on_card(source), to_host = good && on_card(source) && !on_card(target);
     for (size_t row = 0; row < rows && copied; row++)
         copied = copy_row(target, (char *)to + row * to_pitch, source, (const char *)from + row * from_pitch, row_bytes, kept);
@@ -197,7 +211,7 @@ vg_status vg_fill(void *to, const void *pattern, size_t pattern_bytes, size_t si
         return VG_OK;
     entry *target;
     pthread_mutex_lock(&ledger_lock);
-    bool good = locate(to, size_bytes, &target) && target != NULL, filled = good;
+    bool good = locate(to, size_bytes, true, &target) && target != NULL, filled = good;
     if (good && on_card(target))
         filled = fill_on_card(target, to, pattern, pattern_bytes, size_bytes);
     else if (good)

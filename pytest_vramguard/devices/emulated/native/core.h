@@ -59,15 +59,37 @@ VG_API bool vg_attribute(int attribute, int device, int *value);
 VG_API void vg_uuid(int device, unsigned char bytes[16]);
 VG_API int vg_current_device(void);
 VG_API bool vg_set_current_device(int device);
-/* Counts the launch of a kernel. False, and nothing counted, if no card runs such a grid of blocks (x, y, z). */
-VG_API bool vg_launch(const unsigned grid[3], const unsigned block[3]);
+/* Whether a card runs such a grid of blocks (x, y, z). */
+VG_API bool vg_grid_fits(const unsigned grid[3], const unsigned block[3]);
 /* Blocks of so many threads and so much shared memory that one multiprocessor holds at a time; -1 for a block without threads. */
 VG_API int vg_resident_blocks(int block_threads, size_t shared_bytes);
 
 /* ---- ledger.c: memory -------------------------------------------------------------------------------------------------- */
 
-typedef enum { VG_DEVICE = 1, VG_MANAGED, VG_PINNED, VG_REGISTERED } vg_kind;
-typedef enum { VG_OK = 0, VG_OUT_OF_MEMORY, VG_BAD_ADDRESS, VG_HOST_EXHAUSTED } vg_status;
+/* Device memory is taken from the driver in blocks of 2 MiB: cudaMemGetInfo moves in these steps, and they are the granularity
+ * of virtual memory (CU_MEM_ALLOC_GRANULARITY_MINIMUM and RECOMMENDED). */
+#define VG_GRANULE_BYTES ((size_t)2 << 20)
+
+/* VG_RESERVED, addresses into which device memory may be mapped, is never answered by vg_find. */
+typedef enum { VG_DEVICE = 1, VG_MANAGED, VG_PINNED, VG_REGISTERED, VG_RESERVED } vg_kind;
+typedef enum {
+    VG_OK = 0,
+    VG_OUT_OF_MEMORY,
+    VG_BAD_ADDRESS,
+    VG_HOST_EXHAUSTED,
+    VG_FIRST_CODE = 400, /* from here on numbers are those of cudaError_t and CUresult, which are the same */
+    VG_INVALID_HANDLE = 400,
+    VG_ILLEGAL_STATE = 401,
+    VG_CAPTURE_UNSUPPORTED = 900, /* what a stream under capture does not permit */
+    VG_CAPTURE_INVALIDATED = 901,
+    VG_CAPTURE_MERGE = 902,
+    VG_CAPTURE_UNMATCHED = 903,
+    VG_CAPTURE_UNJOINED = 904,
+    VG_CAPTURE_ISOLATION = 905,
+    VG_CAPTURE_IMPLICIT = 906,
+    VG_CAPTURED_EVENT = 907,
+    VG_CAPTURE_WRONG_THREAD = 908,
+} vg_status;
 
 typedef struct {
     uintptr_t base;
@@ -90,7 +112,68 @@ VG_API vg_status vg_register_host(void *address, size_t size_bytes);
 VG_API vg_status vg_unregister_host(void *address);
 VG_API bool vg_find(const void *address, vg_region *found);
 VG_API vg_usage vg_usage_of(int device);
+/* Peaks since the last vg_reset_peak of what is not the card's own. Managed memory resides on the card as far as there is room
+ * beside device memory, and the rest on the host: pages are moved where they are used, which is the card for an optimizer's state,
+ * and are the first to go when the card is full. Source: CUDA C++ Programming Guide 13.0, "Unified Memory Programming", on GPU
+ * memory oversubscription of cards since Pascal on Linux. */
+typedef struct {
+    uint64_t managed_bytes;
+    uint64_t managed_host_bytes;
+    uint64_t pinned_bytes; /* page-locked host memory of the process, allocated or registered */
+} vg_outside;
+
+VG_API vg_outside vg_outside_peaks(int device);
 VG_API void vg_reset_peak(void);
+
+/* ---- virtual.c: address ranges and the device memory that is mapped into them ------------------------------------------- */
+
+typedef enum { VG_NO_ACCESS = 0, VG_READ = 1, VG_READ_WRITE = 3 } vg_access; /* as CUmemAccess_flags */
+
+/* Sizes are multiples of VG_GRANULE_BYTES, anything else is a bad address, as is a handle that is not live. */
+VG_API vg_status vg_reserve(size_t size_bytes, size_t alignment, void **address);
+VG_API vg_status vg_unreserve(void *address, size_t size_bytes);
+VG_API vg_status vg_create_memory(int device, size_t size_bytes, uint64_t *handle);
+VG_API vg_status vg_release_memory(uint64_t handle);
+/* One more handle of the memory that is mapped at an address. */
+VG_API vg_status vg_retain_memory(const void *address, uint64_t *handle);
+VG_API bool vg_memory_device(uint64_t handle, int *device);
+/* Memory that is mapped already is refused as a bad address. */
+VG_API vg_status vg_map(void *address, size_t size_bytes, uint64_t handle);
+/* Unmaps whole mappings, however many there are. */
+VG_API vg_status vg_unmap(void *address, size_t size_bytes);
+VG_API vg_status vg_set_access(void *address, size_t size_bytes, vg_access access);
+VG_API bool vg_access_of(const void *address, vg_access *access);
+
+/* ---- pools.c: memory that is allocated and freed in the order of a stream ------------------------------------------------- */
+
+typedef struct vg_pool vg_pool;
+
+typedef enum { /* numbers of cudaMemPoolAttr and CUmemPool_attribute */
+    VG_POOL_REUSE_FOLLOW_EVENT_DEPENDENCIES = 1,
+    VG_POOL_REUSE_ALLOW_OPPORTUNISTIC,
+    VG_POOL_REUSE_ALLOW_INTERNAL_DEPENDENCIES,
+    VG_POOL_RELEASE_THRESHOLD,
+    VG_POOL_RESERVED,
+    VG_POOL_RESERVED_HIGH,
+    VG_POOL_USED,
+    VG_POOL_USED_HIGH,
+} vg_pool_attribute;
+
+/* NULL if the host has no memory for it. */
+VG_API vg_pool *vg_pool_default(int device);
+VG_API vg_pool *vg_pool_current(int device);
+VG_API vg_pool *vg_pool_create(int device, size_t most_bytes);
+/* What is allocated from it lives on; the default pools cannot be destroyed. */
+VG_API bool vg_pool_destroy(vg_pool *pool);
+VG_API bool vg_pool_use(int device, vg_pool *pool);
+/* Freed by vg_release as any device memory. */
+VG_API vg_status vg_pool_allocate(vg_pool *pool, size_t size_bytes, void **address);
+VG_API bool vg_pool_get(vg_pool *pool, vg_pool_attribute attribute, uint64_t *value);
+/* False for a number that can only be asked for; the high-water marks can only be set to 0, which is a reset. */
+VG_API bool vg_pool_set(vg_pool *pool, vg_pool_attribute attribute, uint64_t value);
+VG_API bool vg_pool_trim(vg_pool *pool, size_t kept_bytes);
+/* Lets all pools give back what they hold above their release threshold, as at every synchronisation. */
+VG_API void vg_settle_pools(void);
 
 /* ---- contents.c: the bytes in memory ----------------------------------------------------------------------------------- */
 
@@ -137,9 +220,62 @@ VG_API int vg_stream_priority(const void *stream);
 VG_API unsigned vg_stream_flags(const void *stream);
 VG_API vg_event *vg_event_create(unsigned flags);
 VG_API bool vg_event_destroy(vg_event *event);
-VG_API bool vg_event_record(vg_event *event);
-/* False if either event is unknown or was never recorded. Negative if `end` was recorded first. */
-VG_API bool vg_event_elapsed_ns(const vg_event *start, const vg_event *end, int64_t *elapsed_ns);
-VG_API bool vg_event_known(const vg_event *event);
+VG_API vg_status vg_event_record(vg_event *event, const void *stream);
+VG_API vg_status vg_stream_wait(const void *stream, const vg_event *event);
+/* Whether the event, which is always past, may be asked and waited for. */
+VG_API vg_status vg_event_query(const vg_event *event);
+/* An invalid handle if either event is unknown or was never recorded. Negative if `end` was recorded first. */
+VG_API vg_status vg_event_elapsed_ns(const vg_event *start, const vg_event *end, int64_t *elapsed_ns);
+
+/* ---- graphs.c: work, done at once or kept in a graph -------------------------------------------------------------------- */
+
+typedef struct {
+    enum { VG_KERNEL, VG_COMPUTE, VG_COPY, VG_FILL, VG_HOST_CALL } kind;
+    void *to;
+    const void *from;
+    size_t to_pitch, from_pitch, row_bytes, rows; /* of a copy */
+    unsigned pattern, pattern_bytes;              /* of a fill */
+    size_t size_bytes;                            /* of a fill */
+    void (*function)(void *argument);             /* of a host call */
+    void *argument;
+} vg_work;
+
+typedef struct vg_graph vg_graph;
+typedef struct vg_node vg_node;
+
+/* Does work now or, if the stream is under capture, adds it to the graph: then it is neither done nor counted. */
+VG_API vg_status vg_submit(const void *stream, const vg_work *work);
+/* Nodes of a graph in the order in which they were captured, and of those that a node follows; false if graph or node is not known.
+ * `nodes` belongs to the graph. */
+VG_API bool vg_graph_nodes(const vg_graph *graph, vg_node ***nodes, size_t *count);
+VG_API bool vg_node_dependencies(vg_node *node, vg_node ***nodes, size_t *count);
+VG_API bool vg_graph_destroy(vg_graph *graph);
+/* A copy of a graph that can be launched; NULL if the graph is not known. It is destroyed as a graph is. */
+VG_API vg_graph *vg_graph_instantiate(const vg_graph *graph);
+/* Does the work of a graph, or adds it to the graph that `stream` is captured into. */
+VG_API vg_status vg_graph_launch(const vg_graph *graph, const void *stream);
+
+/* ---- captures.c: streams under capture ----------------------------------------------------------------------------------- */
+
+typedef enum { VG_CAPTURE_GLOBAL, VG_CAPTURE_THREAD_LOCAL, VG_CAPTURE_RELAXED } vg_capture_mode; /* as cudaStreamCaptureMode */
+typedef enum { VG_CAPTURE_NONE, VG_CAPTURE_ACTIVE, VG_CAPTURE_SPOILED } vg_capture_state; /* as cudaStreamCaptureStatus */
+
+VG_API vg_status vg_capture_begin(const void *stream, vg_capture_mode mode);
+/* Ends the capture, well or not; `graph` is NULL if not. */
+VG_API vg_status vg_capture_end(const void *stream, vg_graph **graph);
+/* An invalid handle for a stream that is none. `id` and `graph`, which may be NULL, are written if a capture is active. */
+VG_API vg_status vg_capture_of(const void *stream, vg_capture_state *state, uint64_t *id, vg_graph **graph);
+/* What the next work of a stream under capture will follow; until that work, `nodes` is the capture's. */
+VG_API void vg_capture_dependencies(const void *stream, vg_node ***nodes, size_t *count);
+/* Returns how this thread was affected by captures so far, and sets how it is from now on. */
+VG_API vg_capture_mode vg_capture_exchange_mode(vg_capture_mode mode);
+/* Called before what may wait for the card (allocation, release, a synchronous copy): an error if a capture forbids it now. */
+VG_API vg_status vg_may_wait(void);
+/* Waits for the whole card, for a stream, for an event, or (not counted) asks a stream whether it is done. All but the wait for an
+ * event, which vg_event_query permits or not, are errors where a capture forbids them. */
+VG_API vg_status vg_synchronise(void);
+VG_API vg_status vg_synchronise_event(void);
+VG_API vg_status vg_stream_synchronise(const void *stream);
+VG_API vg_status vg_stream_query(const void *stream);
 
 #endif

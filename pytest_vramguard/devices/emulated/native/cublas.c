@@ -5,6 +5,7 @@
  */
 #include "core.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,24 +14,64 @@ typedef int status; /* cublasStatus_t */
 #define NOT_INITIALIZED 1
 #define ALLOC_FAILED 3
 #define INVALID_VALUE 7
+#define EXECUTION_FAILED 13
 #define NOT_SUPPORTED 15
 #define POINTER_MODE_DEVICE 1
 
-typedef struct {
+typedef struct context {
     void *stream;
     int pointer_mode, math_mode, atomics_mode, sm_count_target;
+    struct context *next;
 } context, *handle;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static handle handles; /* all that are live: a few */
+
+static void take_lock(void) { pthread_mutex_lock(&lock); }
+static void give_lock(void) { pthread_mutex_unlock(&lock); }
+
+__attribute__((constructor)) static void survive_fork(void) { pthread_atfork(take_lock, give_lock, give_lock); }
 
 status cublasCreate_v2(handle *created)
 {
-    *created = calloc(1, sizeof(context));
-    return *created ? SUCCESS : ALLOC_FAILED;
+    handle made = calloc(1, sizeof(context));
+    *created = made;
+    if (made == NULL)
+        return ALLOC_FAILED;
+    take_lock();
+    made->next = handles;
+    handles = made;
+    give_lock();
+    return SUCCESS;
 }
 
 status cublasDestroy_v2(handle gone)
 {
-    free(gone);
-    return gone ? SUCCESS : NOT_INITIALIZED;
+    take_lock();
+    handle *link = &handles;
+    while (*link != NULL && *link != gone)
+        link = &(*link)->next;
+    bool known = gone != NULL && *link == gone;
+    if (known)
+        *link = gone->next;
+    give_lock();
+    if (known)
+        free(gone);
+    return known ? SUCCESS : NOT_INITIALIZED;
+}
+
+/* A computation on the stream of its handle. The functions of the old interface have none: they work on the default stream.
+ * Called by the stubs, which do not know whether their first argument is a handle; it is only compared. */
+status vg_blas_compute(const void *first_argument);
+status vg_blas_compute(const void *first_argument)
+{
+    take_lock();
+    const context *own = handles;
+    while (own != NULL && (const void *)own != first_argument)
+        own = own->next;
+    const void *stream = own != NULL ? own->stream : NULL;
+    give_lock();
+    return vg_submit(stream, &(vg_work){.kind = VG_COMPUTE}) == VG_OK ? SUCCESS : EXECUTION_FAILED;
 }
 
 #define SETTING(set_name, get_name, type, member)                                                                                \
@@ -87,8 +128,7 @@ status vg_blas_reduction(handle own, const char *name)
         return NOT_INITIALIZED;
     if (own->pointer_mode != POINTER_MODE_DEVICE)
         return vg_refuse(name, NOT_SUPPORTED);
-    vg_count(VG_COMPUTE_CALLS, 1);
-    return SUCCESS;
+    return vg_blas_compute(own);
 }
 
 /* The fault number of these is on the host, unlike those of the other batched factorisations: it tells of arguments alone. */

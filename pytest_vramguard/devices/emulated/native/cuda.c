@@ -154,8 +154,7 @@ CUresult cuCtxGetDevice(CUdevice *device)
 
 CUresult cuCtxSynchronize(void)
 {
-    vg_count(VG_SYNCHRONISATIONS, 1);
-    return CUDA_SUCCESS;
+    return status(vg_synchronise());
 }
 
 /* ---- entry points --------------------------------------------------------------------------------------------------------- */

@@ -78,11 +78,11 @@ CUresult cuFuncSetCacheConfig(CUfunction function, CUfunc_cache preference)
 CUresult cuLaunchKernel(CUfunction function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
                         unsigned block_z, unsigned shared_bytes, CUstream stream, void **arguments, void **extra)
 {
-    (void)function, (void)shared_bytes, (void)stream, (void)arguments, (void)extra;
+    (void)function, (void)shared_bytes, (void)arguments, (void)extra;
     if (any_device() != CUDA_SUCCESS)
         return any_device();
     const unsigned grid[] = {grid_x, grid_y, grid_z}, block[] = {block_x, block_y, block_z};
-    return vg_launch(grid, block) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+    return vg_grid_fits(grid, block) ? status(vg_submit(stream, &(vg_work){.kind = VG_KERNEL})) : CUDA_ERROR_INVALID_VALUE;
 }
 
 CUresult cuLaunchKernelEx(const CUlaunchConfig *configuration, CUfunction function, void **arguments, void **extra)

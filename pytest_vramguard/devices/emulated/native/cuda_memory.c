@@ -22,34 +22,55 @@ CUresult cuMemAlloc_v2(CUdeviceptr *address, size_t size_bytes)
 
 CUresult cuMemFree_v2(CUdeviceptr address) { return status(vg_release(VG_DEVICE, (void *)address)); }
 
-CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void *from, size_t size_bytes) { return status(vg_copy((void *)to, from, size_bytes)); }
-CUresult cuMemcpyDtoH_v2(void *to, CUdeviceptr from, size_t size_bytes) { return status(vg_copy(to, (void *)from, size_bytes)); }
+static CUresult copy(void *to, const void *from, size_t size_bytes, CUstream stream)
+{
+    vg_work work = {.kind = VG_COPY, .to = to, .from = from, .to_pitch = size_bytes, .from_pitch = size_bytes, .row_bytes = size_bytes, .rows = 1};
+    return status(vg_submit(stream, &work));
+}
+
+/* A synchronous copy waits for the default stream. */
+static CUresult copy_and_wait(void *to, const void *from, size_t size_bytes)
+{
+    vg_status permitted = vg_may_wait();
+    if (permitted == VG_OK)
+        permitted = vg_stream_synchronise(NULL);
+    return permitted == VG_OK ? copy(to, from, size_bytes, NULL) : status(permitted);
+}
+
+CUresult cuMemcpyHtoD_v2(CUdeviceptr to, const void *from, size_t size_bytes) { return copy_and_wait((void *)to, from, size_bytes); }
+CUresult cuMemcpyDtoH_v2(void *to, CUdeviceptr from, size_t size_bytes) { return copy_and_wait(to, (void *)from, size_bytes); }
 
 CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void *from, size_t size_bytes, CUstream stream)
 {
-    (void)stream;
-    return cuMemcpyHtoD_v2(to, from, size_bytes);
+    return copy((void *)to, from, size_bytes, stream);
 }
 
 CUresult cuMemcpyDtoHAsync_v2(void *to, CUdeviceptr from, size_t size_bytes, CUstream stream)
 {
-    (void)stream;
-    return cuMemcpyDtoH_v2(to, from, size_bytes);
+    return copy(to, (void *)from, size_bytes, stream);
 }
 
-CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t count, CUstream stream)
+CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t size_bytes, CUstream stream)
 {
-    (void)stream;
-    return status(vg_fill((void *)to, &value, sizeof value, count));
+    return copy((void *)to, (void *)from, size_bytes, stream);
 }
 
-CUresult cuMemsetD32Async(CUdeviceptr to, unsigned value, size_t count, CUstream stream)
+CUresult cuMemcpyAsync(CUdeviceptr to, CUdeviceptr from, size_t size_bytes, CUstream stream)
 {
-    (void)stream;
-    if (count > SIZE_MAX / sizeof value)
+    return copy((void *)to, (void *)from, size_bytes, stream);
+}
+
+static CUresult fill(CUdeviceptr to, unsigned pattern, size_t pattern_bytes, size_t count, CUstream stream)
+{
+    if (count > SIZE_MAX / pattern_bytes)
         return CUDA_ERROR_INVALID_VALUE;
-    return status(vg_fill((void *)to, &value, sizeof value, count * sizeof value));
+    vg_work work = {.kind = VG_FILL, .to = (void *)to, .pattern = pattern, .pattern_bytes = (unsigned)pattern_bytes, .size_bytes = count * pattern_bytes};
+    return status(vg_submit(stream, &work));
 }
+
+CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t count, CUstream stream) { return fill(to, value, 1, count, stream); }
+CUresult cuMemsetD16Async(CUdeviceptr to, unsigned short value, size_t count, CUstream stream) { return fill(to, value, 2, count, stream); }
+CUresult cuMemsetD32Async(CUdeviceptr to, unsigned value, size_t count, CUstream stream) { return fill(to, value, 4, count, stream); }
 
 CUresult cuMemGetAddressRange_v2(CUdeviceptr *base, size_t *size_bytes, CUdeviceptr address)
 {

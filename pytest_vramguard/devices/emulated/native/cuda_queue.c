@@ -1,8 +1,6 @@
 /* libcuda: streams and events. */
 #include "driver.h"
 
-static CUresult known(CUstream stream) { return vg_stream_known(stream) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE; }
-
 CUresult cuStreamCreate(CUstream *stream, unsigned flags)
 {
     *stream = (CUstream)vg_stream_create(flags, 0);
@@ -11,22 +9,12 @@ CUresult cuStreamCreate(CUstream *stream, unsigned flags)
 
 CUresult cuStreamDestroy_v2(CUstream stream) { return vg_stream_destroy((vg_stream *)stream) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE; }
 
-CUresult cuStreamSynchronize(CUstream stream)
-{
-    vg_count(VG_SYNCHRONISATIONS, 1);
-    return known(stream);
-}
+CUresult cuStreamSynchronize(CUstream stream) { return status(vg_stream_synchronise(stream)); }
 
 CUresult cuStreamWaitEvent(CUstream stream, CUevent event, unsigned flags)
 {
     (void)flags;
-    return vg_event_known((vg_event *)event) ? known(stream) : CUDA_ERROR_INVALID_HANDLE;
-}
-
-CUresult cuStreamIsCapturing(CUstream stream, CUstreamCaptureStatus *capture)
-{
-    *capture = CU_STREAM_CAPTURE_STATUS_NONE;
-    return known(stream);
+    return status(vg_stream_wait(stream, (vg_event *)event));
 }
 
 CUresult cuEventCreate(CUevent *event, unsigned flags)
@@ -39,11 +27,11 @@ CUresult cuEventDestroy_v2(CUevent event) { return vg_event_destroy((vg_event *)
 
 CUresult cuEventRecord(CUevent event, CUstream stream)
 {
-    return vg_stream_known(stream) && vg_event_record((vg_event *)event) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+    return status(vg_event_record((vg_event *)event, stream));
 }
 
 CUresult cuEventSynchronize(CUevent event)
 {
-    vg_count(VG_SYNCHRONISATIONS, 1);
-    return vg_event_known((vg_event *)event) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+    vg_status permitted = vg_event_query((vg_event *)event);
+    return status(permitted != VG_OK ? permitted : vg_synchronise_event());
 }

@@ -124,12 +124,12 @@ cudaError_t __cudaPopCallConfiguration(dim3 *grid, dim3 *block, size_t *shared_b
     return cudaSuccess;
 }
 
-static cudaError_t launched(dim3 grid, dim3 block)
+static cudaError_t launched(dim3 grid, dim3 block, cudaStream_t stream)
 {
     const unsigned blocks[] = {grid.x, grid.y, grid.z}, threads[] = {block.x, block.y, block.z};
     if (vg_card_count() == 0)
         return done(cudaErrorNoDevice);
-    return vg_launch(blocks, threads) ? cudaSuccess : done(cudaErrorInvalidConfiguration);
+    return vg_grid_fits(blocks, threads) ? status(vg_submit(stream, &(vg_work){.kind = VG_KERNEL})) : done(cudaErrorInvalidConfiguration);
 }
 
 cudaError_t __cudaGetKernel(cudaKernel_t *kernel, const void *function)
@@ -140,14 +140,14 @@ cudaError_t __cudaGetKernel(cudaKernel_t *kernel, const void *function)
 
 cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void **arguments, size_t shared_bytes, cudaStream_t stream)
 {
-    (void)kernel, (void)arguments, (void)shared_bytes, (void)stream;
-    return launched(grid, block);
+    (void)kernel, (void)arguments, (void)shared_bytes;
+    return launched(grid, block, stream);
 }
 
 cudaError_t cudaLaunchKernel(const void *function, dim3 grid, dim3 block, void **arguments, size_t shared_bytes, cudaStream_t stream)
 {
-    (void)function, (void)arguments, (void)shared_bytes, (void)stream;
-    return launched(grid, block);
+    (void)function, (void)arguments, (void)shared_bytes;
+    return launched(grid, block, stream);
 }
 
 cudaError_t cudaLaunchCooperativeKernel(const void *function, dim3 grid, dim3 block, void **arguments, size_t shared_bytes, cudaStream_t stream)
@@ -158,21 +158,21 @@ cudaError_t cudaLaunchCooperativeKernel(const void *function, dim3 grid, dim3 bl
 cudaError_t cudaLaunchKernelExC(const cudaLaunchConfig_t *configuration, const void *function, void **arguments)
 {
     (void)function, (void)arguments;
-    return launched(configuration->gridDim, configuration->blockDim);
+    return launched(configuration->gridDim, configuration->blockDim, configuration->stream);
 }
 
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void *argument)
 {
-    (void)stream;
-    function(argument);
-    return cudaSuccess;
+    return status(vg_submit(stream, &(vg_work){.kind = VG_HOST_CALL, .function = function, .argument = argument}));
 }
 
 cudaError_t cudaStreamAddCallback(cudaStream_t stream, cudaStreamCallback_t callback, void *argument, unsigned flags)
 {
     (void)flags;
-    callback(stream, cudaSuccess, argument);
-    return cudaSuccess;
+    vg_status permitted = vg_stream_query(stream); /* unlike host functions, callbacks cannot be captured */
+    if (permitted == VG_OK)
+        callback(stream, cudaSuccess, argument);
+    return status(permitted);
 }
 
 /* Registers and local memory of a kernel are in its machine code, which nobody reads here; 32 registers let any block run.

@@ -17,13 +17,9 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream)
     return vg_stream_destroy((vg_stream *)stream) ? cudaSuccess : done(cudaErrorInvalidResourceHandle);
 }
 
-cudaError_t cudaStreamQuery(cudaStream_t stream) { return known(stream); }
+cudaError_t cudaStreamQuery(cudaStream_t stream) { return status(vg_stream_query(stream)); }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t stream)
-{
-    vg_count(VG_SYNCHRONISATIONS, 1);
-    return known(stream);
-}
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) { return status(vg_stream_synchronise(stream)); }
 
 cudaError_t cudaStreamGetPriority(cudaStream_t stream, int *priority)
 {
@@ -40,29 +36,7 @@ cudaError_t cudaStreamGetFlags(cudaStream_t stream, unsigned *flags)
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags)
 {
     (void)flags;
-    return vg_event_known((vg_event *)event) ? known(stream) : done(cudaErrorInvalidResourceHandle);
-}
-
-cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureStatus *capture)
-{
-    *capture = cudaStreamCaptureStatusNone;
-    return known(stream);
-}
-
-cudaError_t cudaStreamGetCaptureInfo(cudaStream_t stream, enum cudaStreamCaptureStatus *capture, unsigned long long *id, cudaGraph_t *graph,
-                                     const cudaGraphNode_t **nodes, const cudaGraphEdgeData **edges, size_t *node_count)
-{
-    (void)id, (void)graph, (void)nodes, (void)edges, (void)node_count; /* not written unless a capture is under way */
-    return cudaStreamIsCapturing(stream, capture);
-}
-
-cudaError_t cudaThreadExchangeStreamCaptureMode(enum cudaStreamCaptureMode *mode)
-{
-    static _Thread_local enum cudaStreamCaptureMode own = cudaStreamCaptureModeGlobal;
-    enum cudaStreamCaptureMode former = own;
-    own = *mode;
-    *mode = former;
-    return cudaSuccess;
+    return status(vg_stream_wait(stream, (vg_event *)event));
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags)
@@ -81,27 +55,25 @@ cudaError_t cudaEventDestroy(cudaEvent_t event)
 cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t stream, unsigned flags)
 {
     (void)flags;
-    return vg_stream_known(stream) && vg_event_record((vg_event *)event) ? cudaSuccess : done(cudaErrorInvalidResourceHandle);
+    return status(vg_event_record((vg_event *)event, stream));
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) { return cudaEventRecordWithFlags(event, stream, 0); }
 
-cudaError_t cudaEventQuery(cudaEvent_t event)
-{
-    return vg_event_known((vg_event *)event) ? cudaSuccess : done(cudaErrorInvalidResourceHandle);
-}
+cudaError_t cudaEventQuery(cudaEvent_t event) { return status(vg_event_query((vg_event *)event)); }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
-    vg_count(VG_SYNCHRONISATIONS, 1);
-    return cudaEventQuery(event);
+    vg_status permitted = vg_event_query((vg_event *)event);
+    return status(permitted != VG_OK ? permitted : vg_synchronise_event());
 }
 
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEvent_t end)
 {
     int64_t elapsed_ns = 0;
-    if (!vg_event_elapsed_ns((vg_event *)start, (vg_event *)end, &elapsed_ns))
-        return done(cudaErrorInvalidResourceHandle);
+    vg_status timed = vg_event_elapsed_ns((vg_event *)start, (vg_event *)end, &elapsed_ns);
+    if (timed != VG_OK)
+        return status(timed);
     *milliseconds = (float)elapsed_ns * 1e-6f;
     return cudaSuccess;
 }

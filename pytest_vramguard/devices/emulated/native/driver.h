@@ -13,8 +13,8 @@ static inline CUresult status(vg_status outcome)
     case VG_OUT_OF_MEMORY: return CUDA_ERROR_OUT_OF_MEMORY;
     case VG_HOST_EXHAUSTED: return (CUresult)vg_refuse("more memory than this host can give", CUDA_ERROR_OUT_OF_MEMORY);
     case VG_BAD_ADDRESS: return CUDA_ERROR_INVALID_VALUE;
+    default: return (CUresult)outcome;
     }
-    return CUDA_ERROR_UNKNOWN;
 }
 
 static inline CUresult any_device(void) { return vg_card_count() > 0 ? CUDA_SUCCESS : CUDA_ERROR_NO_DEVICE; }

@@ -1,129 +1,13 @@
-/* Streams and events. Work is done the moment it is asked for, so a stream orders nothing; handles are checked all the same.
- *
- * Handles live in growing tables and are never handed out twice at the same time, so a stale or foreign handle is recognised
- * without being dereferenced.
- */
-#include "core.h"
+/* Streams and events. Work is done the moment it is asked for, so a stream orders nothing; handles are checked all the same. */
+#include "queue.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 
-struct vg_stream {
-    unsigned flags;
-    int priority;
-};
-
-struct vg_event {
-    bool recorded;
-    uint64_t at_ns;
-};
-
-/* A set of live pointers: open addressing, power-of-two capacity, at most half full. */
-typedef struct {
-    const void **slots;
-    size_t capacity;
-    size_t live;
-    size_t filled; /* live and tombstones */
-} handle_set;
-
-static const char tombstone_mark;
-#define TOMBSTONE ((const void *)&tombstone_mark)
-
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static handle_set streams, events;
 
-static void take_lock(void) { pthread_mutex_lock(&lock); }
-static void give_lock(void) { pthread_mutex_unlock(&lock); }
-
-__attribute__((constructor)) static void survive_fork(void) { pthread_atfork(take_lock, give_lock, give_lock); }
-
-static size_t slot_of(const void *handle, size_t capacity)
+vg_stream *own_stream(const void *stream)
 {
-    return (size_t)(((uintptr_t)handle >> 4) * 0x9E3779B97F4A7C15ull) & (capacity - 1);
-}
-
-static const void **find(const handle_set *set, const void *handle)
-{
-    if (set->capacity == 0 || handle == NULL)
-        return NULL;
-    for (size_t i = slot_of(handle, set->capacity); set->slots[i] != NULL; i = (i + 1) & (set->capacity - 1))
-        if (set->slots[i] == handle)
-            return &set->slots[i];
-    return NULL;
-}
-
-static void put(handle_set *set, const void *handle)
-{
-    size_t i = slot_of(handle, set->capacity);
-    while (set->slots[i] != NULL)
-        i = (i + 1) & (set->capacity - 1);
-    set->slots[i] = handle;
-    set->live++;
-    set->filled++;
-}
-
-/* Moves the live handles to a table that they fill to a quarter at most; tombstones stay behind, so that churn does not grow it. */
-static bool grow(handle_set *set)
-{
-    handle_set fresh = {.capacity = 64};
-    while (fresh.capacity < set->live * 4)
-        fresh.capacity *= 2;
-    fresh.slots = calloc(fresh.capacity, sizeof *fresh.slots);
-    if (fresh.slots == NULL)
-        return false;
-    for (size_t i = 0; i < set->capacity; i++)
-        if (set->slots[i] != NULL && set->slots[i] != TOMBSTONE)
-            put(&fresh, set->slots[i]);
-    free(set->slots);
-    *set = fresh;
-    return true;
-}
-
-static bool add(handle_set *set, const void *handle)
-{
-    if ((set->filled + 1) * 2 > set->capacity && !grow(set))
-        return false;
-    put(set, handle);
-    return true;
-}
-
-static bool remove_from(handle_set *set, const void *handle)
-{
-    const void **slot = find(set, handle);
-    if (slot == NULL)
-        return false;
-    *slot = TOMBSTONE;
-    set->live--;
-    return true;
-}
-
-/* Takes ownership of `handle`; returns it once it is known, else frees it and returns NULL. */
-static void *adopt(handle_set *set, void *handle)
-{
-    if (handle == NULL)
-        return NULL;
-    pthread_mutex_lock(&lock);
-    bool added = add(set, handle);
-    pthread_mutex_unlock(&lock);
-    if (added)
-        return handle;
-    free(handle);
-    return NULL;
-}
-
-static bool destroy(handle_set *set, void *handle)
-{
-    pthread_mutex_lock(&lock);
-    bool removed = remove_from(set, handle);
-    pthread_mutex_unlock(&lock);
-    if (removed)
-        free(handle);
-    return removed;
-}
-
-static bool is_default_stream(const void *stream)
-{
-    return (uintptr_t)stream <= 2;
+    return holds(&streams, stream) ? (vg_stream *)stream : NULL;
 }
 
 vg_stream *vg_stream_create(unsigned flags, int priority)
@@ -136,6 +20,10 @@ vg_stream *vg_stream_create(unsigned flags, int priority)
 
 bool vg_stream_destroy(vg_stream *stream)
 {
+    pthread_mutex_lock(&queue_lock);
+    if (holds(&streams, stream))
+        leave_capture(stream);
+    pthread_mutex_unlock(&queue_lock);
     return destroy(&streams, stream);
 }
 
@@ -143,18 +31,18 @@ bool vg_stream_known(const void *stream)
 {
     if (is_default_stream(stream))
         return true;
-    pthread_mutex_lock(&lock);
-    bool known = find(&streams, stream) != NULL;
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_lock(&queue_lock);
+    bool known = holds(&streams, stream);
+    pthread_mutex_unlock(&queue_lock);
     return known;
 }
 
 /* A copy of the stream, for it may be destroyed the moment the lock is given back; all zero for the default streams. */
 static vg_stream look_up(const void *stream)
 {
-    pthread_mutex_lock(&lock);
-    vg_stream found = find(&streams, stream) != NULL ? *(const vg_stream *)stream : (vg_stream){.priority = 0};
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_lock(&queue_lock);
+    vg_stream found = holds(&streams, stream) ? *(const vg_stream *)stream : (vg_stream){.priority = 0};
+    pthread_mutex_unlock(&queue_lock);
     return found;
 }
 
@@ -181,28 +69,53 @@ bool vg_event_destroy(vg_event *event)
 
 bool vg_event_known(const vg_event *event)
 {
-    pthread_mutex_lock(&lock);
-    bool known = find(&events, event) != NULL;
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_lock(&queue_lock);
+    bool known = holds(&events, event);
+    pthread_mutex_unlock(&queue_lock);
     return known;
 }
 
-bool vg_event_record(vg_event *event)
+vg_status vg_event_record(vg_event *event, const void *stream)
 {
-    pthread_mutex_lock(&lock);
-    bool known = find(&events, event) != NULL;
-    if (known)
+    pthread_mutex_lock(&queue_lock);
+    const vg_stream *own = own_stream(stream);
+    vg_status status = VG_INVALID_HANDLE;
+    if (holds(&events, event) && (own != NULL || is_default_stream(stream))) {
         *event = (vg_event){.recorded = true, .at_ns = vg_clock_ns()};
-    pthread_mutex_unlock(&lock);
-    return known;
+        status = record_in_capture(event, own);
+    }
+    pthread_mutex_unlock(&queue_lock);
+    return status;
 }
 
-bool vg_event_elapsed_ns(const vg_event *start, const vg_event *end, int64_t *elapsed_ns)
+vg_status vg_stream_wait(const void *stream, const vg_event *event)
 {
-    pthread_mutex_lock(&lock);
-    bool timed = find(&events, start) != NULL && find(&events, end) != NULL && start->recorded && end->recorded;
-    if (timed)
+    pthread_mutex_lock(&queue_lock);
+    vg_stream *own = own_stream(stream);
+    vg_status status = VG_INVALID_HANDLE;
+    if (holds(&events, event) && (own != NULL || is_default_stream(stream)))
+        status = wait_in_capture(own, event);
+    pthread_mutex_unlock(&queue_lock);
+    return status;
+}
+
+vg_status vg_event_query(const vg_event *event)
+{
+    pthread_mutex_lock(&queue_lock);
+    vg_status status = holds(&events, event) ? event_in_capture(event) : VG_INVALID_HANDLE;
+    pthread_mutex_unlock(&queue_lock);
+    return status;
+}
+
+vg_status vg_event_elapsed_ns(const vg_event *start, const vg_event *end, int64_t *elapsed_ns)
+{
+    pthread_mutex_lock(&queue_lock);
+    bool known = holds(&events, start) && holds(&events, end);
+    vg_status status = known && start->recorded && end->recorded ? VG_OK : VG_INVALID_HANDLE;
+    if (status == VG_OK && (start->capture_id != 0 || end->capture_id != 0))
+        status = VG_CAPTURED_EVENT;
+    if (status == VG_OK)
         *elapsed_ns = (int64_t)end->at_ns - (int64_t)start->at_ns;
-    pthread_mutex_unlock(&lock);
-    return timed;
+    pthread_mutex_unlock(&queue_lock);
+    return status;
 }

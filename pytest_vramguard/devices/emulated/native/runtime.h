@@ -22,8 +22,8 @@ static inline cudaError_t status(vg_status outcome)
     case VG_OUT_OF_MEMORY: return done(cudaErrorMemoryAllocation);
     case VG_HOST_EXHAUSTED: return done((cudaError_t)vg_refuse("more memory than this host can give", cudaErrorMemoryAllocation));
     case VG_BAD_ADDRESS: return done(cudaErrorInvalidValue);
+    default: return done((cudaError_t)outcome);
     }
-    return done(cudaErrorUnknown);
 }
 
 static inline cudaError_t refuse(const char *name)

@@ -33,10 +33,9 @@ class TestStub:
         assert 'int cudaGraphCreate(void) { return vg_refuse("cudaGraphCreate", 801); }\n' == stub("cudaGraphCreate", "", 801)
 
     def test_a_computation_is_counted(self) -> None:
-        """It succeeds."""
-        assert "int cublasSgemm_v2(void) { vg_count(VG_COMPUTE_CALLS, 1); return 0; }\n" == stub(
-            "cublasSgemm_v2", "compute", 15
-        )
+        """It works on the stream of its handle."""
+        expected = "int cublasSgemm_v2(const void *first) { return vg_blas_compute(first); }\n"
+        assert expected == stub("cublasSgemm_v2", "compute", 15)
 
     def test_a_reduction_asks_its_handle(self) -> None:
         """It decides by the pointer mode of the handle."""
@@ -53,8 +52,9 @@ class TestStubs:
 
         generated = stubs(NCCL, {"ncclGetVersion", "vg_own"}).splitlines()
 
-        assert ['#include "core.h"', "int vg_blas_reduction(void *handle, const char *name);"] == generated[:2]
-        assert sorted(names - {"ncclGetVersion"}) == [line.split()[1].removesuffix("(void)") for line in generated[2:]]
+        declared = ["int vg_blas_compute(const void *first);", "int vg_blas_reduction(void *handle, const char *name);"]
+        assert ['#include "core.h"', *declared] == generated[:3]
+        assert sorted(names - {"ncclGetVersion"}) == [line.split()[1].removesuffix("(void)") for line in generated[3:]]
 
     def test_a_definition_that_is_not_listed_is_a_fault(self) -> None:
         """A misspelt name does not pass for an extra function: all such names are told at once."""
