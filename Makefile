@@ -47,7 +47,7 @@ build: venv
 
 # The native tests once more, on libraries that gcc's sanitizers watch.
 sanitize: venv
-	$(BIN)/python -m pip install --quiet 'nvidia-cuda-runtime>=13,<14' 'nvidia-cuda-crt>=13,<14'
+	$(BIN)/python -m pip install --quiet 'nvidia-cuda-runtime>=13,<14' 'nvidia-cuda-crt>=13,<14' 'nvidia-cuda-runtime-cu12>=12.9,<13'
 	$(BIN)/python -m tests.sanitize
 
 bench: venv

@@ -94,21 +94,47 @@ class TestSymbols:
         assert all(name.isidentifier() and name.isascii() for name in symbols)
 
 
+def headers(folder: Path, major: int) -> Path:
+    """Put the header of a major into `folder`."""
+    folder.mkdir(exist_ok=True)
+    folder.joinpath("cuda.h").write_text(f"/* a header */\n#define CUDA_VERSION {major * 1000}\n", encoding="utf-8")
+    return folder
+
+
+class TestHeaders:
+    """Which headers a library is compiled against."""
+
+    def test_a_major_finds_its_own_headers_first(self, tmp_path: Path) -> None:
+        """The folders of the other major, and those without a `cuda.h`, are looked through afterwards."""
+        both = [tmp_path, headers(tmp_path / "new", 13), headers(tmp_path / "old", 12)]
+
+        expected = {12: [both[2], both[0], both[1]], 13: [both[1], both[0], both[2]]}
+        assert expected == build.sort_headers(both)
+
+
 class TestFailures:
     """What is said when the libraries cannot be built."""
 
-    def test_a_missing_header_names_the_wheels(self, tmp_path: Path) -> None:
-        """Without cuda.h nothing is compiled and nothing is left behind."""
+    @pytest.mark.parametrize(
+        ("there", "missing"),
+        [
+            (13, "cuda.h of CUDA 12: not found in {}; install the wheel nvidia-cuda-runtime-cu12"),
+            (12, "cuda.h of CUDA 13: not found in {}; install the wheels nvidia-cuda-runtime and nvidia-cuda-crt of CUDA 13"),
+        ],
+    )
+    def test_a_missing_header_names_the_wheels(self, tmp_path: Path, there: int, missing: str) -> None:
+        """Without the headers of each major nothing is compiled and nothing is left behind."""
+        headers(tmp_path, there)
+
         with pytest.raises(BuildError) as caught:
             build.build(tmp_path / "lib", [tmp_path])
 
-        expected = f"cuda.h: not found in {tmp_path}; install the wheels nvidia-cuda-runtime and nvidia-cuda-crt of CUDA 13"
-        assert expected == str(caught.value)
+        assert missing.format(tmp_path) == str(caught.value)
         assert not (tmp_path / "lib").exists()
 
     def test_no_folder_of_headers_is_said_in_words(self, tmp_path: Path) -> None:
         """Where no wheel is installed, no folder is named."""
-        with pytest.raises(BuildError, match=r"^cuda\.h: not found in no folder; install"):
+        with pytest.raises(BuildError, match=r"^cuda\.h of CUDA 12: not found in no folder; install"):
             build.build(tmp_path / "lib", [])
 
     def test_a_missing_tool_is_named(self) -> None:
