@@ -20,6 +20,8 @@ from weakref import finalize
 import torch
 from transformers import AutoModelForCausalLM
 
+from pytest_vramguard.recipes.releases import DTYPE_KEY
+
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
@@ -71,7 +73,7 @@ def phantom_store() -> PhantomStore:
 def _tensors(config: PreTrainedConfig, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Return the tensors of a checkpoint by name, without bytes; tied weights once, as in published checkpoints."""
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        model = AutoModelForCausalLM.from_config(config, **{DTYPE_KEY: dtype})
     seen: set[int] = set()
     tensors = {}
     for name, tensor in model.state_dict(keep_vars=True).items():  # keep_vars, so that tied weights are one object

@@ -193,3 +193,5 @@ def build(target: Path, includes: list[Path], extra: tuple[str, ...] = ()) -> No
         link(target / CORE_SONAME, CORE_SONAME, objects, ["-lpthread"], extra)
         for library in LIBRARIES:
             build_library(library, target, scratch, headers[library.major], extra)
+    # Triton 3.5 and earlier (torch 2.9) link what they compile with -lcuda, which looks for this name.
+    target.joinpath("libcuda.so").write_text("INPUT(libcuda.so.1)\n", encoding="utf-8")
