@@ -97,7 +97,7 @@ def install(era: Era, wheel: Path, environment: Path) -> Path:
     subprocess.run([sys.executable, "-m", "venv", environment], check=True)
     python = environment / "bin/python"
     pip = (str(python), "-m", "pip", "install", "--quiet", "--no-compile", "--no-cache-dir")
-    subprocess.run([*pip, *era.requirements, "pytest", str(wheel)], check=True)
+    subprocess.run([*pip, *era.requirements, str(wheel)], check=True)
     return python
 
 

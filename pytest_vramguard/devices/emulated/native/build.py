@@ -111,10 +111,10 @@ def stub(name: str, kind: str, refusal_code: int) -> str:
     Callers pass arguments that the stub does not declare; the calling conventions of x86-64 and AArch64 allow that.
     """
     if kind == "compute":
-        return f"int {name}(void) {{ vg_count(VG_COMPUTE_CALLS, 1); return 0; }}\n"
+        return f"STUB int {name}(void) {{ vg_count(VG_COMPUTE_CALLS, 1); return 0; }}\n"
     if kind == "reduction":
-        return f'int {name}(void *handle) {{ return vg_blas_reduction(handle, "{name}"); }}\n'
-    return f'int {name}(void) {{ return vg_refuse("{name}", {refusal_code}); }}\n'
+        return f'STUB int {name}(void *handle) {{ return vg_blas_reduction(handle, "{name}"); }}\n'
+    return f'STUB int {name}(void) {{ return vg_refuse("{name}", {refusal_code}); }}\n'
 
 
 def stubs(library: Library, defined: set[str]) -> str:
@@ -124,7 +124,8 @@ def stubs(library: Library, defined: set[str]) -> str:
     if strangers:
         message = f"{library.soname}: {', '.join(strangers)}: expected names of symbols/{library.soname}.txt; correct them"
         raise BuildError(message)
-    text = '#include "core.h"\nint vg_blas_reduction(void *handle, const char *name);\n'
+    text = f'#include "core.h"\n#define STUB __attribute__((section("{STUB_SECTION}")))\n'
+    text += "int vg_blas_reduction(void *handle, const char *name);\n"
     return text + "".join(stub(name, kind, library.refusal_code) for name, kind in symbols.items() if name not in defined)
 
 
@@ -168,7 +169,6 @@ def build_library(library: Library, target: Path, scratch: Path, includes: list[
     generated = scratch / f"{library.soname}.stubs.c"
     generated.write_text(stubs(library, defined_symbols(written)), encoding="utf-8")
     compile_object(generated, missing, includes, (*exported_by_default, "-fno-builtin"))
-    run("objcopy", "--rename-section", f".text={STUB_SECTION}", str(missing))
     script = scratch / f"{library.soname}.map"
     script.write_text(version_script(library), encoding="utf-8")
     flags = [f"-L{target}", f"-l:{CORE_SONAME}", "-ldl", "-lpthread", f"-Wl,--version-script,{script}"]

@@ -29,17 +29,19 @@ class TestStub:
 
     def test_a_function_that_nobody_wrote_refuses_by_name(self) -> None:
         """It returns the library's code for "not supported"."""
-        assert 'int cudaGraphCreate(void) { return vg_refuse("cudaGraphCreate", 801); }\n' == stub("cudaGraphCreate", "", 801)
+        assert 'STUB int cudaGraphCreate(void) { return vg_refuse("cudaGraphCreate", 801); }\n' == stub(
+            "cudaGraphCreate", "", 801
+        )
 
     def test_a_computation_is_counted(self) -> None:
         """It succeeds."""
-        assert "int cublasSgemm_v2(void) { vg_count(VG_COMPUTE_CALLS, 1); return 0; }\n" == stub(
+        assert "STUB int cublasSgemm_v2(void) { vg_count(VG_COMPUTE_CALLS, 1); return 0; }\n" == stub(
             "cublasSgemm_v2", "compute", 15
         )
 
     def test_a_reduction_asks_its_handle(self) -> None:
         """It decides by the pointer mode of the handle."""
-        expected = 'int cublasSdot_v2(void *handle) { return vg_blas_reduction(handle, "cublasSdot_v2"); }\n'
+        expected = 'STUB int cublasSdot_v2(void *handle) { return vg_blas_reduction(handle, "cublasSdot_v2"); }\n'
         assert expected == stub("cublasSdot_v2", "reduction", 15)
 
 
@@ -52,8 +54,9 @@ class TestStubs:
 
         generated = stubs(NCCL, {"ncclGetVersion", "vg_own"}).splitlines()
 
-        assert ['#include "core.h"', "int vg_blas_reduction(void *handle, const char *name);"] == generated[:2]
-        assert sorted(names - {"ncclGetVersion"}) == [line.split()[1].removesuffix("(void)") for line in generated[2:]]
+        assert '#include "core.h"' == generated[0]
+        assert "int vg_blas_reduction(void *handle, const char *name);" == generated[2]
+        assert sorted(names - {"ncclGetVersion"}) == [line.split()[2].removesuffix("(void)") for line in generated[3:]]
 
     def test_a_definition_that_is_not_listed_is_a_fault(self) -> None:
         """A misspelt name does not pass for an extra function: all such names are told at once."""
