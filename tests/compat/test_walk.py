@@ -26,7 +26,7 @@ def test_the_list_names_each_release_once() -> None:
 
 def test_an_era_says_what_pip_installs() -> None:
     """A release is pinned; the newest is not."""
-    assert ("torch==2.1.2", "numpy<2") == OLD.requirements
+    assert ("torch===2.1.2", "numpy<2") == OLD.requirements
     assert ("torch", "peft") == NEW.requirements
 
 

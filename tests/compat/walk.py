@@ -44,8 +44,8 @@ class Era:
 
     @property
     def requirements(self) -> tuple[str, ...]:
-        """What pip installs."""
-        return ("torch" if self.torch == NEWEST else f"torch=={self.torch}", *self.packages)
+        """What pip installs; `===` because `==` would take a build such as `2.13.0+cpu` before the one for CUDA."""
+        return ("torch" if self.torch == NEWEST else f"torch==={self.torch}", *self.packages)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
