@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := test
-.PHONY: bench build clean demo format lint sanitize test types venv
+.PHONY: bench build clean compat demo format lint sanitize test types venv
 
 venv: .venv/installed
 
@@ -47,8 +47,12 @@ build: venv
 
 # The native tests once more, on libraries that gcc's sanitizers watch.
 sanitize: venv
-	$(BIN)/python -m pip install --quiet 'nvidia-cuda-runtime>=13,<14' 'nvidia-cuda-crt>=13,<14'
+	$(BIN)/python -m pip install --quiet 'nvidia-cuda-runtime>=13,<14' 'nvidia-cuda-crt>=13,<14' 'nvidia-cuda-runtime-cu12>=12.9,<13'
 	$(BIN)/python -m tests.sanitize
+
+# Each supported release of torch in an environment of its own, one after the other; `make compat RELEASES=2.7.1` for one.
+compat: venv
+	$(BIN)/python -m tests.compat.walk $(RELEASES)
 
 bench: venv
 	$(BIN)/python tools/bench.py

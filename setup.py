@@ -25,9 +25,9 @@ def native_build():
 
 
 def header_folders():
-    """Return where the wheels nvidia-cuda-runtime and nvidia-cuda-crt put the CUDA headers in this environment."""
-    roots = {Path(place) for place in (*sys.path, sysconfig.get_path("purelib"))}
-    return [root / "nvidia/cu13/include" for root in sorted(roots) if (root / "nvidia/cu13/include").is_dir()]
+    """Return where the wheels of NVIDIA put the CUDA headers in this environment."""
+    roots = sorted({Path(place) for place in (*sys.path, sysconfig.get_path("purelib"))})
+    return [root / place for root in roots for place in native_build().HEADER_PLACES if (root / place).is_dir()]
 
 
 class BuildWithLibraries(build_py):

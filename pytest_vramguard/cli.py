@@ -12,6 +12,7 @@ from pytest_vramguard.cards import load_catalogue
 from pytest_vramguard.errors import SettingsError, VramguardError
 from pytest_vramguard.reading import OutOfMemory
 from pytest_vramguard.render import cards as cards_text
+from pytest_vramguard.render import examination as examination_text
 from pytest_vramguard.render import terminal
 from pytest_vramguard.report import Report
 from pytest_vramguard.report_file import write_report
@@ -85,6 +86,15 @@ def run(options: argparse.Namespace) -> Answer:
     return "".join([*accounts, terminal.render(report)]), status if status and not full else int(not passed)
 
 
+def doctor(options: argparse.Namespace) -> Answer:
+    """Say what this machine and its training stack allow; the status is 0 if a case can run on some device, else 4."""
+    from pytest_vramguard.devices.examine import examine
+
+    found = examine()
+    text = examination_text.render_json(found) if options.json else examination_text.render(found)
+    return text, 0 if found.usable else VramguardError.exit_code
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, and exit with the status of every other usage error."""
 
@@ -102,6 +112,10 @@ def _parser() -> _Parser:
     cards.add_argument("--json", action="store_true", help="print every field and its source as JSON")
     cards.add_argument("--cards", nargs="+", type=Path, default=[], metavar="FILE", help="TOML files with further cards")
     cards.set_defaults(command=list_cards)
+
+    examination = commands.add_parser("doctor", help="say what this machine allows, and try a step on each device")
+    examination.add_argument("--json", action="store_true", help="print what was found as JSON")
+    examination.set_defaults(command=doctor)
 
     command = commands.add_parser("run", help="run any command on an emulated card and judge its peak memory")
     command.add_argument("--target", metavar="CARD", help="the card, as vramguard cards lists it")

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from pytest_vramguard.cards.catalogue import Card
+from pytest_vramguard.examination import Examination, Trial
 from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, Parts, PhasePeak, StepSample
 from pytest_vramguard.report import CaseResult, DeviceFacts, Report
 from pytest_vramguard.units import GIB, KIB, MIB
@@ -238,4 +239,22 @@ def real_card_case() -> CaseResult:
                 "above the band of 70.0 % to 90.0 %: no head-room",
             ),
         ),
+    )
+
+
+def examination(**fields: Any) -> Examination:
+    """Return what a machine without a real card shows, on which emulation works."""
+    return Examination(
+        **{
+            "system": "Linux x86_64",
+            "python": "3.11.7",
+            "torch": "2.14.1+cu130",
+            "cuda": "13.0",
+            "packages": (("transformers", "5.23.0"),),
+            "driver": None,
+            "real_cards": (),
+            "cuda_trial": None,
+            "emulation": Trial(works=True, account="a training step took 36.3 MiB"),
+            **fields,
+        }
     )

@@ -4,7 +4,7 @@
 
 Builds the emulated libraries with gcc's AddressSanitizer and UndefinedBehaviorSanitizer into a temporary folder and runs
 `tests/contract/native` on them, the model test with 10,000 operations. Then runs the tests with threads under ThreadSanitizer.
-The CUDA headers are those of `CUDA_INCLUDE`, or of the wheels nvidia-cuda-runtime and nvidia-cuda-crt in this environment.
+The CUDA headers are those of the folders in `CUDA_INCLUDE`, or of NVIDIA's wheels in this environment.
 """
 
 from __future__ import annotations
@@ -60,8 +60,9 @@ THREADS: Final = Sanitizer(
 def header_folders() -> list[Path]:
     """Return where the CUDA headers are."""
     if "CUDA_INCLUDE" in os.environ:
-        return [Path(os.environ["CUDA_INCLUDE"])]
-    return [folder for folder in (Path(root) / "nvidia/cu13/include" for root in sys.path) if folder.is_dir()]
+        return [Path(folder) for folder in os.environ["CUDA_INCLUDE"].split(os.pathsep)]
+    folders = (Path(root) / place for root in sys.path for place in build.HEADER_PLACES)
+    return [folder for folder in folders if folder.is_dir()]
 
 
 def path_of(runtime: str) -> str:

@@ -1,8 +1,10 @@
 """Write the lists of public symbols that the emulated CUDA libraries must export.
 
-    python tools/collect_symbols.py SITE_PACKAGES INCLUDE
+    python tools/collect_symbols.py SITE_PACKAGES INCLUDE...
 
-`SITE_PACKAGES` holds an installed CUDA build of torch and nvidia-ml-py, `INCLUDE` the CUDA headers. Needs `nm` (binutils).
+`SITE_PACKAGES` holds what CUDA builds of torch install, for one major of CUDA or for both (`pip install --target`), and
+nvidia-ml-py; each `INCLUDE` the headers of one major. Lists of libraries that are not there stay as they are. Needs `nm`
+(binutils).
 The result is data in the package: run this when a new CUDA release adds symbols, and read the difference before committing it.
 
 A line is a name and, where the call is a computation rather than a refusal, its kind: `compute` is accepted and counted,
@@ -22,6 +24,9 @@ LIBRARIES = {
     "libcudart.so.13": "nvidia/cu13/lib/libcudart.so.13",
     "libcublas.so.13": "nvidia/cu13/lib/libcublas.so.13",
     "libcublasLt.so.13": "nvidia/cu13/lib/libcublasLt.so.13",
+    "libcudart.so.12": "nvidia/cuda_runtime/lib/libcudart.so.12",
+    "libcublas.so.12": "nvidia/cublas/lib/libcublas.so.12",
+    "libcublasLt.so.12": "nvidia/cublas/lib/libcublasLt.so.12",
     "libnccl.so.2": "nvidia/nccl/lib/libnccl.so.2",
     "libcusolver.so.12": "nvidia/cu13/lib/libcusolver.so.12",
     "libcusparse.so.12": "nvidia/cu13/lib/libcusparse.so.12",
@@ -104,11 +109,13 @@ def kind_of(name: str, names: set[str]) -> str:
     return f"{name} reduction" if REDUCTION.fullmatch(name) else name
 
 
-def main(site_packages: Path, include: Path) -> None:
-    """Write one list for each emulated library."""
-    lists = {soname: exported(site_packages / place) for soname, place in LIBRARIES.items()}
-    lists["libcuda.so.1"] = driver_symbols(include)
-    lists["libnvidia-ml.so.1"] = nvml_symbols(site_packages)
+def main(site_packages: Path, includes: list[Path]) -> None:
+    """Write one list for each emulated library that is there."""
+    lists = {soname: exported(site_packages / place) for soname, place in LIBRARIES.items() if (site_packages / place).exists()}
+    if includes:
+        lists["libcuda.so.1"] = set().union(*map(driver_symbols, includes))
+    if (site_packages / "pynvml.py").exists():
+        lists["libnvidia-ml.so.1"] = nvml_symbols(site_packages)
     for soname, names in lists.items():
         TARGET.joinpath(f"{soname}.txt").write_text(
             "".join(f"{kind_of(name, names)}\n" for name in sorted(names)), encoding="utf-8"
@@ -116,4 +123,4 @@ def main(site_packages: Path, include: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), [Path(include) for include in sys.argv[2:]])

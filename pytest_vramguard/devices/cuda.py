@@ -71,7 +71,7 @@ class CudaDevice:
         """Run while no other process runs a case on this card, and see no more memory than the target has."""
         from pytest_vramguard.devices.capped_memory import memory_of
 
-        with gpu_lock(self._properties.uuid), memory_of(self._target) if self._capped and self._target else nullcontext():
+        with gpu_lock(self._uuid), memory_of(self._target) if self._capped and self._target else nullcontext():
             yield
 
     def gaps(self) -> tuple[str, ...]:
@@ -111,7 +111,20 @@ class CudaDevice:
 
     @property
     def _is_emulated(self) -> bool:
-        return str(self._properties.uuid).startswith(UUID_PREFIX)
+        return self._uuid.startswith(UUID_PREFIX)
+
+    @property
+    def _uuid(self) -> str:
+        import torch
+
+        uuid = getattr(self._properties, "uuid", None)
+        if uuid is None:  # torch 2.1 tells none, but where NVML counts the card
+            import pynvml
+
+            pynvml.nvmlInit()
+            handle = pynvml.nvmlDeviceGetHandleByIndex(torch.cuda._get_nvml_device_index(0))
+            uuid = pynvml.nvmlDeviceGetUUID(handle).removeprefix("GPU-")
+        return str(uuid)
 
 
 def _driver_version() -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from inspect import signature
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -19,6 +20,16 @@ BLOCK_BYTES: Final = 512
 """Every block is a multiple of this. Source: torch, c10/cuda/CUDACachingAllocator.cpp, kMinBlockSize."""
 MOST_EVENTS: Final = 1_000_000
 """Events that torch keeps between two chunks; a step of a large model makes some ten thousand."""
+
+
+def _begin_anew() -> None:
+    """Drop what was recorded, and record. Releases of torch that have no word for this drop it when recording ends."""
+    record = torch.cuda.memory._record_memory_history
+    if "clear_history" in signature(record).parameters:
+        record("all", context=None, max_entries=MOST_EVENTS, clear_history=True)
+    else:
+        record(None)
+        record("all", context=None, max_entries=MOST_EVENTS)
 
 
 class Owner(Enum):
@@ -64,7 +75,7 @@ class BlockHistory:
 
     def start(self) -> None:
         """Begin to record. Python and C++ stacks are not recorded: they cost more than the allocation."""
-        torch.cuda.memory._record_memory_history("all", context=None, max_entries=MOST_EVENTS, clear_history=True)
+        _begin_anew()
 
     def stop(self) -> None:
         """Record no more."""

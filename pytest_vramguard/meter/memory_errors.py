@@ -14,7 +14,7 @@ def out_of_memory_in(error: BaseException | None) -> BaseException | None:
     cuBLAS and other libraries that allocate for themselves report a full card in words of their own.
     """
     while error is not None:
-        if isinstance(error, torch.OutOfMemoryError) or (isinstance(error, RuntimeError) and _says_so(str(error))):
+        if isinstance(error, torch.cuda.OutOfMemoryError) or (isinstance(error, RuntimeError) and _says_so(str(error))):
             return error
         error = error.__cause__
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pynvml
 import torch
@@ -21,9 +22,14 @@ def outside_allocator_bytes() -> int | None:
 def _process_bytes() -> int | None:
     try:
         pynvml.nvmlInit()
-        uuid = f"GPU-{torch.cuda.get_device_properties(0).uuid}"
-        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
-        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(_nvml_handle())
     except pynvml.NVMLError:
         return None
     return next((process.usedGpuMemory for process in processes if process.pid == os.getpid()), None)
+
+
+def _nvml_handle() -> Any:
+    uuid = getattr(torch.cuda.get_device_properties(0), "uuid", None)
+    if uuid is None:  # torch 2.1 tells no UUID, but where NVML counts the card
+        return pynvml.nvmlDeviceGetHandleByIndex(torch.cuda._get_nvml_device_index(0))
+    return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")

@@ -13,6 +13,7 @@ from peft import PEFT_TYPE_TO_CONFIG_MAPPING, get_peft_config
 from transformers import BitsAndBytesConfig, TrainingArguments
 
 from pytest_vramguard.errors import RecipeError
+from pytest_vramguard.recipes.releases import with_training_names
 from pytest_vramguard.tables import checking, did_you_mean
 
 if TYPE_CHECKING:
@@ -67,7 +68,9 @@ def build_arguments(recipe: Recipe, *, steps: int, output_folder: Path) -> Argum
     with refusals(recipe, "peft"):
         peft = None if recipe.peft is None else get_peft_config({**_PEFT_DEFAULTS, **recipe.peft})
     with refusals(recipe, "training"):
-        training = TrainingArguments(**{**recipe.training, **_OVERRULED, "max_steps": steps, "output_dir": str(output_folder)})
+        training = TrainingArguments(
+            **{**recipe.training, **with_training_names(_OVERRULED), "max_steps": steps, "output_dir": str(output_folder)}
+        )
     return Arguments(training=training, quantization=quantization, peft=peft)
 
 
@@ -108,7 +111,7 @@ def _check_dtypes(table: Table, keys: tuple[str, ...]) -> None:
 
 def _check_peft(table: Table) -> None:
     """Note what is wrong with `[peft]`, whose keys depend on its `peft_type`."""
-    kinds = {kind.value: config for kind, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
+    kinds = {str(getattr(kind, "value", kind)): config for kind, config in PEFT_TYPE_TO_CONFIG_MAPPING.items()}
     kind = table.choice("peft_type", kinds, _PEFT_DEFAULTS["peft_type"])
     if kind in kinds:
         _check_keys(table, kinds[kind], _simple_types(kinds[kind]))

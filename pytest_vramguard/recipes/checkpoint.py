@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig
 
 from pytest_vramguard.errors import CatalogueError, RecipeError
 from pytest_vramguard.models import load_models, tokenizer_folder
 from pytest_vramguard.recipes.phantom import phantom_store
+from pytest_vramguard.recipes.releases import DTYPE_KEY, ConfigRefusal, with_dtype_key
 from pytest_vramguard.tables import checking, did_you_mean, reading
 
 if TYPE_CHECKING:
@@ -83,12 +83,12 @@ def _base(recipe: Recipe, own: Path) -> Mapping[str, Any]:
 def _config(recipe: Recipe, base: Mapping[str, Any]) -> PreTrainedConfig:
     """Return the config object; transformers takes any key, so keys that its class does not know are refused here."""
     overrides = recipe.model.get("config", {})
-    merged = {**base, **overrides}
+    merged = with_dtype_key({**base, **overrides})
     try:
         blank = AutoConfig.for_model(merged["model_type"])
         _check_overrides(recipe, blank)
         return AutoConfig.for_model(**merged)
-    except (ValueError, StrictDataclassError) as exc:
+    except (ValueError, ConfigRefusal) as exc:
         raise RecipeError(f"{recipe.source}: model.config: {' '.join(str(exc).split())}") from exc
 
 
@@ -106,6 +106,6 @@ def _weights_dtype(recipe: Recipe, config: PreTrainedConfig) -> torch.dtype:
     """Return the type in which the weights are loaded: as `from_pretrained` has it, the recipe's, else the config's."""
     name = recipe.model.get("dtype", recipe.model.get("torch_dtype", "auto"))
     if name == "auto":
-        name = str(config.dtype or torch.float32).removeprefix("torch.")
+        name = str(getattr(config, DTYPE_KEY) or torch.float32).removeprefix("torch.")
     dtype: torch.dtype = getattr(torch, name)
     return dtype

@@ -20,6 +20,7 @@ from weakref import finalize
 import torch
 from transformers import AutoModelForCausalLM
 
+from pytest_vramguard.recipes.releases import DTYPE_KEY
 from pytest_vramguard.units import GIB
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def phantom_store() -> PhantomStore:
 def _tensors(config: PreTrainedConfig, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """Return the tensors of a checkpoint by name, without bytes; tied weights once, as in published checkpoints."""
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        model = AutoModelForCausalLM.from_config(config, **{DTYPE_KEY: dtype})
     seen: set[int] = set()
     tensors = {}
     for name, tensor in model.state_dict(keep_vars=True).items():  # keep_vars, so that tied weights are one object

@@ -17,6 +17,7 @@ from pytest_vramguard.recipes.callback import StepCallback
 from pytest_vramguard.recipes.checkpoint import find_checkpoint
 from pytest_vramguard.recipes.data import training_data
 from pytest_vramguard.recipes.leftovers import nothing_left
+from pytest_vramguard.recipes.releases import load_keywords, text_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,7 +67,7 @@ def _data(recipe: Recipe, checkpoint: Checkpoint, training: TrainingArguments, *
         recipe.data,
         count=count,
         tokenizer_folder=checkpoint.tokenizer_folder,
-        vocab_size=checkpoint.config.get_text_config().vocab_size,
+        vocab_size=text_config(checkpoint.config).vocab_size,
         seed=training.seed,
     )
 
@@ -81,7 +82,7 @@ def _model(recipe: Recipe, checkpoint: Checkpoint, arguments: Arguments) -> PreT
             quantization_config=arguments.quantization,
             device_map={"": arguments.training.device},
             local_files_only=True,
-            **keywords,
+            **load_keywords(keywords),
         )
     if arguments.peft is None:
         return model

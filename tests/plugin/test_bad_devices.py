@@ -30,12 +30,14 @@ def project(pytester: pytest.Pytester, *, version: str = CUDA_13, early: str = "
         (
             "__version__ = '2.9.0+cpu'\ncuda: Optional[str] = None\n",
             "emulated",
-            "torch 2.9.0+cpu: a build without CUDA, expected CUDA 13; install that build: pip install --force-reinstall torch",
+            "torch 2.9.0+cpu: a build without CUDA, expected CUDA 12 or 13; "
+            "install that build: pip install --force-reinstall torch",
         ),
         (
-            "__version__ = '2.9.0+cu128'\ncuda: Optional[str] = '12.8'\n",
+            "__version__ = '2.1.2+cu118'\ncuda: Optional[str] = '11.8'\n",
             "emulated",
-            "torch 2.9.0+cu128: built for CUDA 12.8, expected CUDA 13; install that build: pip install --force-reinstall torch",
+            "torch 2.1.2+cu118: built for CUDA 11.8, expected CUDA 12 or 13; "
+            "install that build: pip install --force-reinstall torch",
         ),
         (
             "__version__ = '2.9.0+cpu'\ncuda: Optional[str] = None\n",

@@ -190,7 +190,7 @@ def test_torch_without_cuda(vramguard: Any, tmp_path: Path) -> None:
     ended = vramguard(sys.executable, "-c", "import torch", PYTHONPATH=str(package.parent))
 
     assert 1 == ended.status
-    assert "torch 2.14.1+cpu: a build without CUDA, expected CUDA 13" in ended.cases[0]["reading"]["reason"]
+    assert "torch 2.14.1+cpu: a build without CUDA, expected CUDA 12 or 13" in ended.cases[0]["reading"]["reason"]
 
 
 def test_sitecustomize_of_the_environment_still_runs(vramguard: Any, tmp_path: Path) -> None:

@@ -38,14 +38,14 @@ class EmulatedDevice:
     def enter(self, card: Card) -> None:
         """Load the emulated libraries with `card`."""
         require_emulation()
-        require_torch()
+        cuda_major = require_torch()
         # transformers loads weights in several threads, whose allocations come in an order that is luck: with one, two runs
         # are equal to the byte.
         os.environ.setdefault("HF_DEACTIVATE_ASYNC_LOAD", "1")
         # An empty list hides real cards from torch, and would hide the emulated one too.
         if os.environ.get("CUDA_VISIBLE_DEVICES") in NO_DEVICES:
             del os.environ["CUDA_VISIBLE_DEVICES"]
-        libraries.load()
+        libraries.load(cuda_major)
         libraries.place(card)
         self._card = card
 

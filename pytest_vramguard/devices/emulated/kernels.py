@@ -21,7 +21,8 @@ def require_kernels(card: Card) -> None:
         major, minor = card.compute_capability
         message = (
             f"torch {torch.__version__}: has kernels for {' '.join(architectures)}, expected some for compute capability "
-            f"{major}.{minor} of {card.key}; take another card: builds for CUDA 13 run on none that is older than Turing"
+            f"{major}.{minor} of {card.key}; take another card, or a build of torch that has them: those for CUDA 13 run on "
+            "none that is older than Turing"
         )
         raise DeviceUnavailable(message)
 

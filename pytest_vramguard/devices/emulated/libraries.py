@@ -19,25 +19,33 @@ CORE: Final = "libvramguard_core.so"
 CARD_VARIABLE: Final = "VRAMGUARD_CARD"
 """Environment variable that carries the card to child processes; see `card.c`."""
 # The order matters: a library finds those it needs among the ones before it.
-SONAMES: Final = (
-    "libcuda.so.1",
-    "libcudart.so.13",
-    "libcublasLt.so.13",
-    "libcublas.so.13",
-    "libnccl.so.2",
-    "libnvidia-ml.so.1",
-    "libcusolver.so.12",
-    "libcusparse.so.12",
-    "libcusparseLt.so.0",
-    "libcufft.so.12",
-    "libcudnn.so.9",
-    "libcurand.so.10",
-    "libcufile.so.0",
-    "libcupti.so.13",
-    "libnvshmem_host.so.3",
-)
-RUNTIME_VERSION: Final = 13000
-"""What `cudaRuntimeGetVersion` answers: CUDA 13.0, the first release with this SONAME."""
+SONAMES_BY_MAJOR: Final = {
+    12: ("libcuda.so.1", "libcudart.so.12", "libcublasLt.so.12", "libcublas.so.12", "libnccl.so.2", "libnvidia-ml.so.1"),
+    13: (
+        "libcuda.so.1",
+        "libcudart.so.13",
+        "libcublasLt.so.13",
+        "libcublas.so.13",
+        "libnccl.so.2",
+        "libnvidia-ml.so.1",
+        "libcusolver.so.12",
+        "libcusparse.so.12",
+        "libcusparseLt.so.0",
+        "libcufft.so.12",
+        "libcudnn.so.9",
+        "libcurand.so.10",
+        "libcufile.so.0",
+        "libcupti.so.13",
+        "libnvshmem_host.so.3",
+    ),
+}
+"""Libraries that a torch for this major of CUDA finds in place of NVIDIA's."""
+SONAMES: Final = tuple(dict.fromkeys(name for names in SONAMES_BY_MAJOR.values() for name in names))
+"""Every library. Those of two majors can be in one process: their symbols carry different versions."""
+DRIVER_VERSION: Final = 13000
+"""What `cuDriverGetVersion` answers: CUDA 13.0, whose driver serves builds for CUDA 12 too.
+
+Source: CUDA compatibility documentation, "Backward Compatibility"."""
 DRIVER_NAME: Final = "580.65.06"
 """What NVML answers. Source: CUDA 13.0 release notes, first driver of that release."""
 REAL_COPY_BYTES: Final = 1 << 20
@@ -98,8 +106,7 @@ def card_text(card: Card, count: int = 1) -> str:
         "boost_clock_khz": card.boost_clock_hz // 1000,
         "memory_clock_khz": card.memory_clock_hz // 1000,
         "ecc": int(card.ecc),
-        "runtime_version": RUNTIME_VERSION,
-        "driver_version": RUNTIME_VERSION,
+        "driver_version": DRIVER_VERSION,
         "driver_name": DRIVER_NAME,
     }
     return "".join(f"{key}={value};" for key, value in values.items())
@@ -131,13 +138,23 @@ def core() -> ctypes.CDLL:
     return library
 
 
-def load() -> None:
-    """Load every library, so that torch finds them under the names that it needs."""
+def load(cuda_major: int) -> None:
+    """Load the libraries that a torch for this major of CUDA needs, so that it finds them under their names."""
     core()
-    for soname in SONAMES:
+    for soname in SONAMES_BY_MAJOR[cuda_major]:
         ctypes.CDLL(str(FOLDER / soname), mode=ctypes.RTLD_GLOBAL)
     # Triton looks for libcuda through this variable instead of the loader.
     os.environ.setdefault("TRITON_LIBCUDA_PATH", str(FOLDER))
+
+
+def write_properties(address: int, cuda_major: int) -> None:
+    """Write the properties of the card in place, in the form of this major of CUDA, to `address`.
+
+    CUDA 12 gave the name without a suffix to the form of CUDA 11. Source: cuda_runtime_api.h of CUDA 12.9.
+    """
+    runtime = ctypes.CDLL(f"libcudart.so.{cuda_major}")
+    write = runtime.cudaGetDeviceProperties_v2 if cuda_major == 12 else runtime.cudaGetDeviceProperties
+    write(ctypes.c_void_p(address), 0)
 
 
 def place(card: Card) -> None:

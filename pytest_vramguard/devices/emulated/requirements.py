@@ -10,7 +10,7 @@ from pytest_vramguard.devices.emulated import libraries
 from pytest_vramguard.devices.stack import find_torch
 from pytest_vramguard.errors import DeviceUnavailable
 
-CUDA_MAJORS: Final = (13,)
+CUDA_MAJORS: Final = tuple(libraries.SONAMES_BY_MAJOR)
 """CUDA releases whose libraries are emulated."""
 
 
@@ -29,13 +29,17 @@ def require_emulation() -> None:
         raise DeviceUnavailable(message)
 
 
-def require_torch() -> None:
-    """Raise DeviceUnavailable unless a fitting torch is installed that has not been imported without the emulated libraries."""
+def require_torch() -> int:
+    """Return the major of CUDA that the installed torch was built for.
+
+    Raises:
+        DeviceUnavailable: there is no fitting torch, or it was imported without the emulated libraries.
+    """
     build = find_torch()
     if build is None:
         message = "torch: not installed, expected a CUDA build; install it: pip install 'pytest-vramguard[train]'"
         raise DeviceUnavailable(message)
-    if build.cuda_major not in CUDA_MAJORS:
+    if build.cuda_major is None or build.cuda_major not in CUDA_MAJORS:
         message = f"torch {build.version}: {mismatch(build.cuda)}; install that build: pip install --force-reinstall torch"
         raise DeviceUnavailable(message)
     if "torch" in sys.modules and not libraries.loaded():
@@ -44,8 +48,9 @@ def require_torch() -> None:
             "run (--vram-target, or [tool.vramguard] target), and import torch in no pytest plugin that is loaded earlier"
         )
         raise DeviceUnavailable(message)
+    return build.cuda_major
 
 
 def mismatch(cuda: str | None) -> str:
     """Return what is wrong with a build of torch for the CUDA version `cuda`, as found and expected."""
-    return f"{f'built for CUDA {cuda}' if cuda else 'a build without CUDA'}, expected CUDA 13"
+    return f"{f'built for CUDA {cuda}' if cuda else 'a build without CUDA'}, expected CUDA {' or '.join(map(str, CUDA_MAJORS))}"

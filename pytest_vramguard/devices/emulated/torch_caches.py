@@ -13,6 +13,7 @@ from typing import Final
 
 import torch
 
+from pytest_vramguard.devices.emulated import libraries
 from pytest_vramguard.errors import DeviceUnavailable
 
 CACHING_PACKAGES: Final = ("torch", "transformers", "peft", "accelerate", "bitsandbytes", "trl", "triton")
@@ -46,10 +47,10 @@ def _overwrite(kept: object) -> None:
     """Ask the emulated runtime for the properties once more, into the place where torch keeps them."""
     place = ctypes.c_void_p.from_address(id(kept) + VALUE_POINTER_OFFSET).value
     kept_name = ctypes.string_at(place).decode(errors="replace") if place else None
-    if kept_name != getattr(kept, "name", None):
+    if place is None or kept_name != getattr(kept, "name", None):
         message = f"torch {torch.__version__}: keeps device properties in an unknown form; run one target per process"
         raise DeviceUnavailable(message)
-    ctypes.CDLL("libcudart.so.13").cudaGetDeviceProperties(ctypes.c_void_p(place), 0)
+    libraries.write_properties(place, int(str(torch.version.cuda).partition(".")[0]))
 
 
 def _empty_caches() -> None:

@@ -55,7 +55,6 @@ CARD: Final[dict[str, object]] = {
     "boost_clock_khz": 1_777_000,
     "memory_clock_khz": 7_501_000,
     "ecc": 0,
-    "runtime_version": 13_000,
     "driver_version": 13_000,
     "driver_name": "580.65.06",
 }
@@ -109,6 +108,8 @@ class Libraries:
     folder: Path
     core: ctypes.CDLL
     runtime: ctypes.CDLL
+    """Of CUDA 13."""
+    runtime_12: ctypes.CDLL
     driver: ctypes.CDLL
     monitor: ctypes.CDLL
     """NVML."""
@@ -272,6 +273,7 @@ def load(folder: Path) -> Libraries:
         core=core,
         driver=ctypes.CDLL(str(folder / "libcuda.so.1")),
         runtime=ctypes.CDLL(str(folder / "libcudart.so.13")),
+        runtime_12=ctypes.CDLL(str(folder / "libcudart.so.12")),
         monitor=ctypes.CDLL(str(folder / "libnvidia-ml.so.1")),
     )
 

@@ -6,7 +6,7 @@ import ast
 import inspect
 import textwrap
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from torch import Tensor
@@ -26,9 +26,10 @@ def triton_writes_seen(forget: Callable[[Tensor], None]) -> Iterator[None]:
     except ImportError:
         yield
         return
-    launch = JITFunction.run
+    launched_alike = hasattr(JITFunction, "run")  # Triton 2 makes a launcher for each kernel
+    launch = JITFunction.run if launched_alike else _run_its_own
 
-    def run(kernel: Any, *args: Any, grid: Any, warmup: bool, **kwargs: Any) -> Any:
+    def run(kernel: Any, *args: Any, grid: Any, warmup: bool = False, **kwargs: Any) -> Any:
         result = launch(kernel, *args, grid=grid, warmup=warmup, **kwargs)
         given = {**dict(zip(kernel.arg_names, args, strict=False)), **kwargs}
         for name in _written_names(kernel.fn) & given.keys():
@@ -36,11 +37,22 @@ def triton_writes_seen(forget: Callable[[Tensor], None]) -> Iterator[None]:
                 forget(given[name])
         return result
 
-    JITFunction.run = run
+    JITFunction.run = run if launched_alike else property(lambda kernel: partial(run, kernel), _keep_its_own)
     try:
         yield
     finally:
-        JITFunction.run = launch
+        if launched_alike:
+            JITFunction.run = launch
+        else:
+            del JITFunction.run
+
+
+def _run_its_own(kernel: Any, *args: Any, **kwargs: Any) -> Any:
+    return vars(kernel)["run"](*args, **kwargs)
+
+
+def _keep_its_own(kernel: Any, launcher: Callable[..., Any]) -> None:
+    vars(kernel)["run"] = launcher
 
 
 @cache

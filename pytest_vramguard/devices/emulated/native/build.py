@@ -4,6 +4,9 @@ Each library is a few C files. What they do not define, but the library's list o
 `compute` and `reduction` symbols are counted, every other one refuses under its own name with the library's code for "not
 supported". A function that is defined but not listed is a fault, so a misspelt name cannot go unnoticed.
 
+A library whose name differs between the majors of CUDA is built once for each, from the same files, against the headers of
+that major. Those that have one name for both (the driver, NCCL, NVML) are built against the headers of the newest.
+
 This file imports nothing of the package, so that `setup.py` can run it before anything is installed.
 """
 
@@ -30,6 +33,16 @@ CORE_SOURCES = (
     "captures.c",
     "graphs.c",
 )
+STUB_SECTION = "vramguard_stubs"
+"""Section of a library that holds what was generated, so that a test can tell it from what was written."""
+RELEASES = {12: 12090, 13: 13000}
+"""Majors of CUDA and the release that each answers for: the newest 12, for whose faults no code has a detour, and 13.0."""
+HEADER_WHEELS = {
+    12: "the wheel nvidia-cuda-runtime-cu12",
+    13: "the wheels nvidia-cuda-runtime and nvidia-cuda-crt of CUDA 13",
+}
+HEADER_PLACES = ("nvidia/cuda_runtime/include", "nvidia/cu13/include")
+"""Where these wheels put the headers, below the folder of installed packages."""
 FLAGS = ("-std=gnu11", "-O2", "-g", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra")
 
 
@@ -45,6 +58,8 @@ class Library:
     """Whether the real library's symbols carry a version."""
     own_version: str = ""
     """That version where it is not the SONAME."""
+    major: int = 13
+    """Major of CUDA whose headers it is compiled against, and for which it answers."""
 
     @property
     def symbol_version(self) -> str:
@@ -57,9 +72,12 @@ DRIVER_SOURCES = ("cuda.c", "cuda_memory.c", "cuda_virtual.c", "cuda_pools.c", "
 CUDNN_SOURCES = ("cudnn.c", "cudnn_graph.c", "cudnn_workspace.c")
 LIBRARIES = (
     Library("libcudart.so.13", RUNTIME_SOURCES, 801, versioned=True),  # cudaErrorNotSupported
+    Library("libcudart.so.12", (*RUNTIME_SOURCES, "cudart_12.c"), 801, versioned=True, major=12),
     Library("libcuda.so.1", DRIVER_SOURCES, 801, versioned=False),  # CUDA_ERROR_NOT_SUPPORTED
     Library("libcublas.so.13", ("cublas.c",), 15, versioned=True),  # CUBLAS_STATUS_NOT_SUPPORTED
+    Library("libcublas.so.12", ("cublas.c",), 15, versioned=True, major=12),
     Library("libcublasLt.so.13", ("cublaslt.c",), 15, versioned=True),
+    Library("libcublasLt.so.12", ("cublaslt.c",), 15, versioned=True, major=12),
     Library("libnccl.so.2", ("nccl.c",), 5, versioned=False),  # ncclInvalidUsage
     Library("libnvidia-ml.so.1", ("nvml.c",), 3, versioned=False),  # NVML_ERROR_NOT_SUPPORTED
     Library("libcusolver.so.12", ("cusolver.c",), 9, versioned=True),  # CUSOLVER_STATUS_NOT_SUPPORTED
@@ -122,10 +140,10 @@ def stub(name: str, kind: str, refusal_code: int) -> str:
     Callers pass arguments that the stub does not declare; the calling conventions of x86-64 and AArch64 allow that.
     """
     if kind == "compute":
-        return f"int {name}(const void *first) {{ return vg_blas_compute(first); }}\n"
+        return f"STUB int {name}(const void *first) {{ return vg_blas_compute(first); }}\n"
     if kind == "reduction":
-        return f'int {name}(void *handle) {{ return vg_blas_reduction(handle, "{name}"); }}\n'
-    return f'int {name}(void) {{ return vg_refuse("{name}", {refusal_code}); }}\n'
+        return f'STUB int {name}(void *handle) {{ return vg_blas_reduction(handle, "{name}"); }}\n'
+    return f'STUB int {name}(void) {{ return vg_refuse("{name}", {refusal_code}); }}\n'
 
 
 def stubs(library: Library, defined: set[str]) -> str:
@@ -135,9 +153,8 @@ def stubs(library: Library, defined: set[str]) -> str:
     if strangers:
         message = f"{library.soname}: {', '.join(strangers)}: expected names of symbols/{library.soname}.txt; correct them"
         raise BuildError(message)
-    text = (
-        '#include "core.h"\nint vg_blas_compute(const void *first);\nint vg_blas_reduction(void *handle, const char *name);\n'
-    )
+    text = f'#include "core.h"\n#define STUB __attribute__((section("{STUB_SECTION}")))\n'
+    text += "int vg_blas_compute(const void *first);\nint vg_blas_reduction(void *handle, const char *name);\n"
     return text + "".join(stub(name, kind, library.refusal_code) for name, kind in symbols.items() if name not in defined)
 
 
@@ -147,11 +164,35 @@ def version_script(library: Library) -> str:
     return f"{library.symbol_version} {{\n  global:\n{names}  local: *;\n}};\n"
 
 
+def major_of(include: Path) -> int | None:
+    """Return the major of CUDA whose `cuda.h` lies in a folder; None if there is none."""
+    header = include / "cuda.h"
+    found = re.search(r"#define CUDA_VERSION (\d+)", header.read_text(encoding="utf-8")) if header.exists() else None
+    return int(found[1]) // 1000 if found else None
+
+
+def sort_headers(includes: list[Path]) -> dict[int, list[Path]]:
+    """Return where to look for headers, by major: the folders of that major first.
+
+    The others follow, since the wheel of CUDA 12 leaves out `crt`, whose few definitions for host code are those of CUDA 13.
+
+    Raises:
+        BuildError: the headers of a major are in none of the folders.
+    """
+    majors = {include: major_of(include) for include in includes}
+    for major, wheels in HEADER_WHEELS.items():
+        if major not in majors.values():
+            places = ", ".join(map(str, includes)) or "no folder"
+            message = f"cuda.h of CUDA {major}: not found in {places}; install {wheels}"
+            raise BuildError(message)
+    return {major: sorted(includes, key=lambda include: majors[include] != major) for major in RELEASES}
+
+
 def build_library(library: Library, target: Path, scratch: Path, includes: list[Path], extra: tuple[str, ...]) -> None:
     """Build one emulated library into the folder `target`."""
     written = [scratch / f"{source}.o" for source in library.sources]
     missing = scratch / f"{library.soname}.stubs.o"
-    exported_by_default = ("-fvisibility=default", *extra)
+    exported_by_default = ("-fvisibility=default", f"-DVG_CUDA_RELEASE={RELEASES[library.major]}", *extra)
     for source, compiled in zip(library.sources, written, strict=True):
         compile_object(NATIVE / source, compiled, includes, exported_by_default)
     generated = scratch / f"{library.soname}.stubs.c"
@@ -166,21 +207,20 @@ def build_library(library: Library, target: Path, scratch: Path, includes: list[
 def build(target: Path, includes: list[Path], extra: tuple[str, ...] = ()) -> None:
     """Build the core and every emulated library into the folder `target`.
 
-    `includes` are folders with the CUDA 13 headers; `extra` goes to gcc, both when compiling and when linking.
+    `includes` are folders with the headers of each major of CUDA; `extra` goes to gcc, both when compiling and when linking.
 
     Raises:
         BuildError: gcc or a header is missing, or a source is faulty.
     """
-    if not any((include / "cuda.h").exists() for include in includes):
-        places = ", ".join(map(str, includes)) or "no folder"
-        message = f"cuda.h: not found in {places}; install the wheels nvidia-cuda-runtime and nvidia-cuda-crt of CUDA 13"
-        raise BuildError(message)
+    headers = sort_headers(includes)
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         objects = [scratch / f"{source}.o" for source in CORE_SOURCES]
         for source, compiled in zip(CORE_SOURCES, objects, strict=True):
-            compile_object(NATIVE / source, compiled, includes, extra)
+            compile_object(NATIVE / source, compiled, headers[max(RELEASES)], extra)
         link(target / CORE_SONAME, CORE_SONAME, objects, ["-lpthread"], extra)
         for library in LIBRARIES:
-            build_library(library, target, scratch, includes, extra)
+            build_library(library, target, scratch, headers[library.major], extra)
+    # Triton 3.5 and earlier (torch 2.9) link what they compile with -lcuda, which looks for this name.
+    target.joinpath("libcuda.so").write_text("INPUT(libcuda.so.1)\n", encoding="utf-8")

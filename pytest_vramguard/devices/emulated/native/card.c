@@ -43,7 +43,6 @@ static const field fields[] = {
     WHOLE_FIELD(boost_clock_khz),
     WHOLE_FIELD(memory_clock_khz),
     WHOLE_FIELD(ecc),
-    WHOLE_FIELD(runtime_version),
     WHOLE_FIELD(driver_version),
     TEXT_FIELD(driver_name),
 };

@@ -43,7 +43,6 @@ typedef struct {
     int boost_clock_khz;
     int memory_clock_khz;
     int ecc;
-    int runtime_version; /* as cudaRuntimeGetVersion: 13000 */
     int driver_version;  /* as cuDriverGetVersion: 13000 */
     char driver_name[32]; /* as NVML: "580.65.06" */
 } vg_card;

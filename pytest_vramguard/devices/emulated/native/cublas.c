@@ -106,13 +106,14 @@ status cublasSetWorkspace_v2(handle own, void *workspace, size_t size_bytes)
 status cublasGetVersion_v2(handle own, int *version)
 {
     (void)own;
-    *version = 130000; /* major * 10000 + minor * 100 + patch */
+    *version = VG_CUDA_RELEASE * 10; /* major * 10000 + minor * 100 + patch */
     return SUCCESS;
 }
 
 status cublasGetProperty(int property, int *value)
 {
-    *value = property == 0 ? 13 : 0; /* MAJOR_VERSION is 0 */
+    const int versions[] = {VG_CUDA_RELEASE / 1000, VG_CUDA_RELEASE / 10 % 100, 0}; /* MAJOR_VERSION, MINOR_VERSION, PATCH_LEVEL */
+    *value = property >= 0 && property <= 2 ? versions[property] : 0;
     return property >= 0 && property <= 2 ? SUCCESS : INVALID_VALUE;
 }
 

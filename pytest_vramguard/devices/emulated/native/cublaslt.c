@@ -32,7 +32,7 @@ static status accept(const void *descriptor, const void *value) { return descrip
 
 status cublasLtCreate(void **handle) { return create(handle); }
 status cublasLtDestroy(void *handle) { return destroy(handle); }
-size_t cublasLtGetVersion(void) { return 130000; }
+size_t cublasLtGetVersion(void) { return VG_CUDA_RELEASE * 10; }
 
 status cublasLtMatmulDescCreate(void **descriptor, int compute_type, int scale_type)
 {

@@ -6,6 +6,7 @@
 
 #include <dlfcn.h>
 #include <stdio.h>
+#include <string.h>
 
 /* ---- initialisation and errors ---------------------------------------------------------------------------------------------- */
 
@@ -159,15 +160,53 @@ CUresult cuCtxSynchronize(void)
 
 /* ---- entry points --------------------------------------------------------------------------------------------------------- */
 
-static void *own_symbol(const char *symbol)
+typedef struct {
+    const char *symbol;
+    const char *form; /* its name in the library */
+    int since;        /* CUDA release, as in 12030 */
+} versioned_form;
+
+/* Forms that came after CUDA 12.0: an older caller must get the one before, which has other arguments.
+ * Source: the types PFN_<function>_v<release> in cudaTypedefs.h of CUDA 12.9 and 13.0. */
+static const versioned_form late_forms[] = {
+    {"cuCtxCreate", "cuCtxCreate_v4", 12050},
+    {"cuCtxGetDevice", "cuCtxGetDevice_v2", 13000},
+    {"cuCtxSynchronize", "cuCtxSynchronize_v2", 13000},
+    {"cuEventElapsedTime", "cuEventElapsedTime_v2", 12080},
+    {"cuGraphAddDependencies", "cuGraphAddDependencies_v2", 12030},
+    {"cuGraphAddNode", "cuGraphAddNode_v2", 12030},
+    {"cuGraphGetEdges", "cuGraphGetEdges_v2", 12030},
+    {"cuGraphNodeGetDependencies", "cuGraphNodeGetDependencies_v2", 12030},
+    {"cuGraphNodeGetDependentNodes", "cuGraphNodeGetDependentNodes_v2", 12030},
+    {"cuGraphRemoveDependencies", "cuGraphRemoveDependencies_v2", 12030},
+    {"cuMemAdvise", "cuMemAdvise_v2", 12020},
+    {"cuMemcpy3DBatchAsync", "cuMemcpy3DBatchAsync_v2", 13000},
+    {"cuMemcpyBatchAsync", "cuMemcpyBatchAsync_v2", 13000},
+    {"cuMemPrefetchAsync", "cuMemPrefetchAsync_v2", 12020},
+    {"cuStreamGetCaptureInfo", "cuStreamGetCaptureInfo_v3", 12030},
+    {"cuStreamGetCtx", "cuStreamGetCtx_v2", 12050},
+    {"cuStreamUpdateCaptureDependencies", "cuStreamUpdateCaptureDependencies_v2", 12030},
+};
+
+static bool too_new(const char *symbol, const char *form, int release)
 {
-    static const char *const suffixes[] = {"_v3", "_v2", ""};
+    for (size_t i = 0; i < sizeof late_forms / sizeof late_forms[0]; i++)
+        if (strcmp(late_forms[i].symbol, symbol) == 0 && strcmp(late_forms[i].form, form) == 0)
+            return release < late_forms[i].since;
+    return false;
+}
+
+/* The newest form of a function that `release` knew: the interface is versioned by suffix. */
+static void *own_symbol(const char *symbol, int release)
+{
+    static const char *const suffixes[] = {"_v4", "_v3", "_v2", ""};
     void *self = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
     void *function = NULL;
     for (size_t i = 0; self != NULL && function == NULL && i < sizeof suffixes / sizeof suffixes[0]; i++) {
-        char name[128];
-        snprintf(name, sizeof name, "%s%s", symbol, suffixes[i]);
-        function = dlsym(self, name);
+        char form[128];
+        snprintf(form, sizeof form, "%s%s", symbol, suffixes[i]);
+        if (!too_new(symbol, form, release))
+            function = dlsym(self, form);
     }
     if (self != NULL)
         dlclose(self);
@@ -176,8 +215,8 @@ static void *own_symbol(const char *symbol)
 
 CUresult cuGetProcAddress_v2(const char *symbol, void **function, int version, cuuint64_t flags, CUdriverProcAddressQueryResult *result)
 {
-    (void)version, (void)flags;
-    *function = own_symbol(symbol);
+    (void)flags;
+    *function = own_symbol(symbol, version);
     if (result != NULL)
         *result = *function ? CU_GET_PROC_ADDRESS_SUCCESS : CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND;
     return *function ? CUDA_SUCCESS : CUDA_ERROR_NOT_FOUND;

@@ -66,7 +66,7 @@ cudaError_t cudaGetLastError(void)
 
 cudaError_t cudaRuntimeGetVersion(int *version)
 {
-    *version = vg_the_card()->runtime_version;
+    *version = VG_CUDA_RELEASE;
     return cudaSuccess;
 }
 
@@ -161,6 +161,11 @@ static void describe_limits(struct cudaDeviceProp *prop, int device)
     prop->streamPrioritiesSupported = prop->globalL1CacheSupported = prop->localL1CacheSupported = 1;
     prop->managedMemory = prop->concurrentManagedAccess = prop->computePreemptionSupported = 1;
     prop->memoryPoolsSupported = prop->cooperativeLaunch = prop->hostRegisterSupported = prop->canUseHostPointerForRegisteredMem = 1;
+#if CUDART_VERSION < 13000 /* CUDA 13 answers these as attributes alone */
+    prop->clockRate = attribute(CU_DEVICE_ATTRIBUTE_CLOCK_RATE, device);
+    prop->memoryClockRate = attribute(CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE, device);
+    prop->deviceOverlap = 1;
+#endif
 }
 
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *prop, int device)
@@ -208,21 +213,18 @@ cudaError_t cudaDeviceSynchronize(void)
 
 /* ---- the way to the driver ------------------------------------------------------------------------------------------------ */
 
-/* The driver's interface is versioned by suffix; the newest suffix that exists is what a current header would have chosen. */
+/* The driver knows which form of a function belongs to which release. */
 cudaError_t cudaGetDriverEntryPointByVersion(const char *symbol, void **function, unsigned version, unsigned long long flags,
                                              enum cudaDriverEntryPointQueryResult *result)
 {
-    (void)version, (void)flags;
+    CUresult (*look_up)(const char *, void **, int, cuuint64_t, CUdriverProcAddressQueryResult *) = NULL;
     *function = NULL;
     void *driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
-    static const char *const suffixes[] = {"_v3", "_v2", ""};
-    for (size_t i = 0; driver != NULL && *function == NULL && i < sizeof suffixes / sizeof suffixes[0]; i++) {
-        char name[128];
-        snprintf(name, sizeof name, "%s%s", symbol, suffixes[i]);
-        *function = dlsym(driver, name);
-    }
-    if (driver != NULL)
+    if (driver != NULL) {
+        *(void **)&look_up = dlsym(driver, "cuGetProcAddress_v2");
+        look_up(symbol, function, (int)version, flags, NULL);
         dlclose(driver);
+    }
     if (result != NULL)
         *result = *function ? cudaDriverEntryPointSuccess : cudaDriverEntryPointSymbolNotFound;
     return cudaSuccess;

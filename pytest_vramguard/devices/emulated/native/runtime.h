@@ -6,6 +6,10 @@
 
 #include <cuda_runtime_api.h>
 
+#if CUDART_VERSION < 13000
+#include "cuda12.h"
+#endif
+
 extern _Thread_local cudaError_t last_error;
 
 static inline cudaError_t done(cudaError_t error)

@@ -30,16 +30,18 @@ class TestStub:
 
     def test_a_function_that_nobody_wrote_refuses_by_name(self) -> None:
         """It returns the library's code for "not supported"."""
-        assert 'int cudaGraphCreate(void) { return vg_refuse("cudaGraphCreate", 801); }\n' == stub("cudaGraphCreate", "", 801)
+        assert 'STUB int cudaGraphCreate(void) { return vg_refuse("cudaGraphCreate", 801); }\n' == stub(
+            "cudaGraphCreate", "", 801
+        )
 
     def test_a_computation_is_counted(self) -> None:
         """It works on the stream of its handle."""
-        expected = "int cublasSgemm_v2(const void *first) { return vg_blas_compute(first); }\n"
+        expected = "STUB int cublasSgemm_v2(const void *first) { return vg_blas_compute(first); }\n"
         assert expected == stub("cublasSgemm_v2", "compute", 15)
 
     def test_a_reduction_asks_its_handle(self) -> None:
         """It decides by the pointer mode of the handle."""
-        expected = 'int cublasSdot_v2(void *handle) { return vg_blas_reduction(handle, "cublasSdot_v2"); }\n'
+        expected = 'STUB int cublasSdot_v2(void *handle) { return vg_blas_reduction(handle, "cublasSdot_v2"); }\n'
         assert expected == stub("cublasSdot_v2", "reduction", 15)
 
 
@@ -53,8 +55,9 @@ class TestStubs:
         generated = stubs(NCCL, {"ncclGetVersion", "vg_own"}).splitlines()
 
         declared = ["int vg_blas_compute(const void *first);", "int vg_blas_reduction(void *handle, const char *name);"]
-        assert ['#include "core.h"', *declared] == generated[:3]
-        assert sorted(names - {"ncclGetVersion"}) == [line.split()[1].removesuffix("(void)") for line in generated[3:]]
+        assert '#include "core.h"' == generated[0]
+        assert declared == generated[2:4]
+        assert sorted(names - {"ncclGetVersion"}) == [line.split()[2].removesuffix("(void)") for line in generated[4:]]
 
     def test_a_definition_that_is_not_listed_is_a_fault(self) -> None:
         """A misspelt name does not pass for an extra function: all such names are told at once."""
@@ -99,21 +102,47 @@ class TestSymbols:
         assert all(name.isidentifier() and name.isascii() for name in symbols)
 
 
+def headers(folder: Path, major: int) -> Path:
+    """Put the header of a major into `folder`."""
+    folder.mkdir(exist_ok=True)
+    folder.joinpath("cuda.h").write_text(f"/* a header */\n#define CUDA_VERSION {major * 1000}\n", encoding="utf-8")
+    return folder
+
+
+class TestHeaders:
+    """Which headers a library is compiled against."""
+
+    def test_a_major_finds_its_own_headers_first(self, tmp_path: Path) -> None:
+        """The folders of the other major, and those without a `cuda.h`, are looked through afterwards."""
+        both = [tmp_path, headers(tmp_path / "new", 13), headers(tmp_path / "old", 12)]
+
+        expected = {12: [both[2], both[0], both[1]], 13: [both[1], both[0], both[2]]}
+        assert expected == build.sort_headers(both)
+
+
 class TestFailures:
     """What is said when the libraries cannot be built."""
 
-    def test_a_missing_header_names_the_wheels(self, tmp_path: Path) -> None:
-        """Without cuda.h nothing is compiled and nothing is left behind."""
+    @pytest.mark.parametrize(
+        ("there", "missing"),
+        [
+            (13, "cuda.h of CUDA 12: not found in {}; install the wheel nvidia-cuda-runtime-cu12"),
+            (12, "cuda.h of CUDA 13: not found in {}; install the wheels nvidia-cuda-runtime and nvidia-cuda-crt of CUDA 13"),
+        ],
+    )
+    def test_a_missing_header_names_the_wheels(self, tmp_path: Path, there: int, missing: str) -> None:
+        """Without the headers of each major nothing is compiled and nothing is left behind."""
+        headers(tmp_path, there)
+
         with pytest.raises(BuildError) as caught:
             build.build(tmp_path / "lib", [tmp_path])
 
-        expected = f"cuda.h: not found in {tmp_path}; install the wheels nvidia-cuda-runtime and nvidia-cuda-crt of CUDA 13"
-        assert expected == str(caught.value)
+        assert missing.format(tmp_path) == str(caught.value)
         assert not (tmp_path / "lib").exists()
 
     def test_no_folder_of_headers_is_said_in_words(self, tmp_path: Path) -> None:
         """Where no wheel is installed, no folder is named."""
-        with pytest.raises(BuildError, match=r"^cuda\.h: not found in no folder; install"):
+        with pytest.raises(BuildError, match=r"^cuda\.h of CUDA 12: not found in no folder; install"):
             build.build(tmp_path / "lib", [])
 
     def test_a_missing_tool_is_named(self) -> None:
