@@ -33,6 +33,7 @@ class Owner(Enum):
 class Block:
     """One allocation of the caching allocator."""
 
+    device: int
     address: int
     size_bytes: int
     """Rounded up to whole blocks, as the allocator counts it."""
@@ -49,7 +50,7 @@ class BlockHistory:
 
     blocks: list[Block] = field(default_factory=list)
     alive: dict[int, Block] = field(default_factory=dict)
-    """By address."""
+    """By address, which no two devices share."""
     events: int = 0
     strangers_freed: int = 0
     """Blocks from before `start` that were released since."""
@@ -66,17 +67,18 @@ class BlockHistory:
 
     def take(self) -> None:
         """Move what torch has recorded since the last call into this history."""
-        chunk = torch.cuda.memory._snapshot(0)["device_traces"][0]
-        self.overflowed = self.overflowed or len(chunk) >= MOST_EVENTS
-        for event in chunk:
-            self._apply(event["action"], event.get("addr", 0), event["size"])  # an out-of-memory event has no address
+        for device, chunk in enumerate(torch.cuda.memory._snapshot()["device_traces"]):
+            self.overflowed = self.overflowed or len(chunk) >= MOST_EVENTS
+            for event in chunk:
+                # An out-of-memory event has no address.
+                self._apply(device, event["action"], event.get("addr", 0), event["size"])
         self.start()
 
-    def _apply(self, action: str, address: int, size_bytes: int) -> None:
+    def _apply(self, device: int, action: str, address: int, size_bytes: int) -> None:
         self.events += 1
         if action == "alloc":
             rounded = -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES
-            block = Block(address=address, size_bytes=rounded, born=self.events)
+            block = Block(device=device, address=address, size_bytes=rounded, born=self.events)
             self.blocks.append(block)
             self.alive[address] = block
         elif action == "free_completed":
@@ -93,14 +95,15 @@ class BlockHistory:
             if block is not None and block.owner is None:
                 block.owner = owner
 
-    def at_peak(self) -> tuple[int, list[Block]]:
-        """Return the number of the event at which most bytes were alive, and the blocks alive then."""
-        changes = [(block.born, block.size_bytes) for block in self.blocks]
-        changes += [(block.died, -block.size_bytes) for block in self.blocks if block.died is not None]
+    def at_peak(self, device: int) -> tuple[int, list[Block]]:
+        """Return the number of the event at which most bytes of `device` were alive, and its blocks alive then."""
+        blocks = [block for block in self.blocks if block.device == device]
+        changes = [(block.born, block.size_bytes) for block in blocks]
+        changes += [(block.died, -block.size_bytes) for block in blocks if block.died is not None]
         total_bytes = peak_bytes = peak_event = 0
         for event, size_bytes in sorted(changes):
             total_bytes += size_bytes
             if total_bytes > peak_bytes:
                 peak_bytes, peak_event = total_bytes, event
-        alive = [block for block in self.blocks if block.born <= peak_event and (block.died is None or block.died > peak_event)]
+        alive = [block for block in blocks if block.born <= peak_event and (block.died is None or block.died > peak_event)]
         return peak_event, alive

@@ -43,6 +43,11 @@ COUNTERS: Final = (
     "synchronisations",
     "bytes_to_device",
     "bytes_to_host",
+    "bytes_all_reduced",
+    "bytes_all_gathered",
+    "bytes_reduce_scattered",
+    "bytes_broadcast",
+    "bytes_exchanged",
 )
 """Names of the counters, in the order of `vg_counter` in `core.h`."""
 
@@ -78,6 +83,8 @@ def card_text(card: Card, count: int = 1) -> str:
         "boost_clock_khz": card.boost_clock_hz // 1000,
         "memory_clock_khz": card.memory_clock_hz // 1000,
         "ecc": int(card.ecc),
+        "peer_access": int(card.peer_access),
+        "nccl_channels": card.nccl_channels,
         "runtime_version": RUNTIME_VERSION,
         "driver_version": RUNTIME_VERSION,
         "driver_name": DRIVER_NAME,
@@ -106,6 +113,7 @@ def core() -> ctypes.CDLL:
     library.vg_place.restype = ctypes.c_char_p
     library.vg_counted.restype = ctypes.c_uint64
     library.vg_usage_of.restype = Usage
+    library.vg_held_peak.restype = ctypes.c_uint64
     library.vg_copy.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
     return library
 
@@ -154,3 +162,9 @@ def usage(device: int = 0) -> Usage:
     """Return the bytes of one card, context included."""
     found: Usage = core().vg_usage_of(device)
     return found
+
+
+def held_peak_bytes(device: int) -> int:
+    """Return the most that libraries held on a device at a time, in bytes: NCCL's buffers."""
+    held: int = core().vg_held_peak(device)
+    return held

@@ -43,6 +43,8 @@ static const field fields[] = {
     WHOLE_FIELD(boost_clock_khz),
     WHOLE_FIELD(memory_clock_khz),
     WHOLE_FIELD(ecc),
+    WHOLE_FIELD(peer_access),
+    WHOLE_FIELD(nccl_channels),
     WHOLE_FIELD(runtime_version),
     WHOLE_FIELD(driver_version),
     TEXT_FIELD(driver_name),
@@ -52,6 +54,8 @@ static const field fields[] = {
 static vg_card card; /* count is 0 until a card is placed */
 #define UNCOUNTED (-1)
 static _Atomic int visible_count = UNCOUNTED;
+static int visible[VG_MAX_CARDS]; /* cards of the node, in the order of the process's devices */
+static _Atomic bool chosen[VG_MAX_CARDS];
 static _Thread_local int current_device;
 
 static const field *field_of(const char *key, size_t length)
@@ -148,21 +152,37 @@ __attribute__((constructor)) static void place_from_environment(void)
     }
 }
 
-/* Counts the ordinals of CUDA_VISIBLE_DEVICES up to the first that no card has.
- * Source: CUDA C++ Programming Guide 13.0, "CUDA Environment Variables". */
-static int visible_cards(const char *list)
+/* Whether the first `count` of the visible cards include `number`. */
+static bool listed(int count, long number)
 {
-    int visible = 0;
+    while (count-- > 0)
+        if (visible[count] == number)
+            return true;
+    return false;
+}
+
+/* Takes the ordinals of CUDA_VISIBLE_DEVICES in order, up to the first that no card has, or that was there before.
+ * Source: CUDA C++ Programming Guide 13.0, "CUDA Environment Variables". */
+static int take_visible(const char *list)
+{
+    int count = 0;
     for (const char *at = list;; at++) {
         char *end;
         long ordinal = strtol(at, &end, 10);
-        if (end == at || ordinal < 0 || ordinal >= card.count)
-            return visible;
-        visible++;
+        if (end == at || ordinal < 0 || ordinal >= card.count || listed(count, ordinal))
+            return count;
+        visible[count++] = (int)ordinal;
         if (*end != ',')
-            return visible;
+            return count;
         at = end;
     }
+}
+
+static int take_all(void)
+{
+    for (int ordinal = 0; ordinal < card.count; ordinal++)
+        visible[ordinal] = ordinal;
+    return card.count;
 }
 
 /* The list is read when the cards are first counted, as by cuInit, so that a program may still set it. */
@@ -171,10 +191,29 @@ int vg_card_count(void)
     int counted = atomic_load(&visible_count);
     if (counted == UNCOUNTED) {
         const char *list = getenv("CUDA_VISIBLE_DEVICES");
-        counted = list == NULL ? card.count : visible_cards(list);
+        counted = list == NULL ? take_all() : take_visible(list);
         atomic_store(&visible_count, counted);
     }
     return counted;
+}
+
+int vg_card_of(int device)
+{
+    return device >= 0 && device < vg_card_count() ? visible[device] : -1;
+}
+
+int vg_device_of(int own)
+{
+    for (int device = 0; device < vg_card_count(); device++)
+        if (visible[device] == own)
+            return device;
+    return -1;
+}
+
+bool vg_in_use(int device)
+{
+    return device >= 0 && device < vg_card_count() &&
+           (atomic_load(&chosen[device]) || vg_usage_of(device).used_bytes != card.context_bytes);
 }
 
 const vg_card *vg_the_card(void)
@@ -192,15 +231,21 @@ bool vg_set_current_device(int device)
     if (device < 0 || device >= vg_card_count())
         return false;
     current_device = device;
+    atomic_store(&chosen[device], true);
     return true;
 }
 
-void vg_uuid(int device, unsigned char bytes[16])
+void vg_card_uuid(int own, unsigned char bytes[16])
 {
     /* Version 8 of RFC 9562 ("vendor's own"): a reader of logs sees "vramgrd" and the index, and no real GPU has it. */
     static const unsigned char pattern[16] = {'v', 'r', 'a', 'm', 'g', 'r', 0x80, 'd', 0x80};
     memcpy(bytes, pattern, sizeof pattern);
-    bytes[15] = (unsigned char)device;
+    bytes[15] = (unsigned char)own;
+}
+
+void vg_uuid(int device, unsigned char bytes[16])
+{
+    vg_card_uuid(vg_card_of(device), bytes);
 }
 
 /* Limits that every card since Turing shares.
@@ -285,7 +330,7 @@ bool vg_attribute(int attribute, int device, int *value)
     case CU_DEVICE_ATTRIBUTE_ECC_ENABLED: *value = own->ecc; return true;
     case CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH:
     case CU_DEVICE_ATTRIBUTE_TENSOR_MAP_ACCESS_SUPPORTED: *value = own->major >= 9; return true;
-    case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID: *value = device + 1; return true;
+    case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID: *value = vg_card_of(device) + 1; return true;
     default: return common_attribute(attribute, value);
     }
 }

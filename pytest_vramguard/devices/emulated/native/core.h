@@ -43,6 +43,8 @@ typedef struct {
     int boost_clock_khz;
     int memory_clock_khz;
     int ecc;
+    int peer_access;   /* 1 if cards of a node reach each other's memory */
+    int nccl_channels; /* rings that NCCL makes between them; 0 where its buffers lie in host memory */
     int runtime_version; /* as cudaRuntimeGetVersion: 13000 */
     int driver_version;  /* as cuDriverGetVersion: 13000 */
     char driver_name[32]; /* as NVML: "580.65.06" */
@@ -57,6 +59,13 @@ VG_API const vg_card *vg_the_card(void);
 /* Value of a CUdevice_attribute (the runtime uses the same numbers). False if the number is not covered: refuse then. */
 VG_API bool vg_attribute(int attribute, int device, int *value);
 VG_API void vg_uuid(int device, unsigned char bytes[16]);
+VG_API void vg_card_uuid(int card, unsigned char bytes[16]);
+/* Which card of the node a device of this process is, by the order in CUDA_VISIBLE_DEVICES; -1 if there is no such device. */
+VG_API int vg_card_of(int device);
+/* Which device of this process a card of the node is, or -1 if it may not see the card. */
+VG_API int vg_device_of(int card);
+/* Whether this process has chosen the device or holds memory there: CUDA makes its context then. */
+VG_API bool vg_in_use(int device);
 VG_API int vg_current_device(void);
 VG_API bool vg_set_current_device(int device);
 /* Counts the launch of a kernel. False, and nothing counted, if no card runs such a grid of blocks (x, y, z). */
@@ -91,6 +100,10 @@ VG_API vg_status vg_unregister_host(void *address);
 VG_API bool vg_find(const void *address, vg_region *found);
 VG_API vg_usage vg_usage_of(int device);
 VG_API void vg_reset_peak(void);
+/* Notes that a library holds so many bytes more, or less, of what is in the books of a device already. */
+VG_API void vg_hold(int device, int64_t change_bytes);
+/* The most bytes that libraries have held at a time. */
+VG_API uint64_t vg_held_peak(int device);
 /* Copies between any two places, working out the direction; device bytes never written read as zero. An address of no region is
  * taken for host memory, unless it lies where only device memory can be. Bad addresses and ranges change nothing. */
 VG_API vg_status vg_copy(void *to, const void *from, size_t size_bytes);
@@ -108,6 +121,11 @@ typedef enum {
     VG_SYNCHRONISATIONS,
     VG_BYTES_TO_DEVICE,
     VG_BYTES_TO_HOST,
+    VG_BYTES_ALL_REDUCED, /* this and those below: what was given to NCCL, by kind */
+    VG_BYTES_ALL_GATHERED,
+    VG_BYTES_REDUCE_SCATTERED,
+    VG_BYTES_BROADCAST,
+    VG_BYTES_EXCHANGED,
     VG_COUNTERS,          /* number of counters */
 } vg_counter;
 

@@ -143,7 +143,7 @@ static CUdevice device_of(CUcontext context) { return (CUdevice)((uintptr_t)cont
 CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned *flags, int *active)
 {
     *flags = 0;
-    *active = 1;
+    *active = vg_in_use(device);
     return device_known(device) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
 
