@@ -57,6 +57,43 @@ accelerator.wait_for_everyone()
 assert [0, 1] == accelerator.gather(torch.tensor([rank], device=accelerator.device)).tolist()
 assert [0, 1] == gather_object([rank])
 """
+PARALLEL: Final = """
+import os
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+
+
+def train(model):
+    optimizer = torch.optim.AdamW(model.parameters())
+    for _ in range(2):
+        model(torch.randn(64, 1024, device="cuda")).sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+def layers():
+    return nn.Sequential(nn.Linear(1024, 2048, bias=False), nn.ReLU(), nn.Linear(2048, 1024, bias=False)).cuda()
+
+
+card = int(os.environ["LOCAL_RANK"])
+torch.cuda.set_device(card)
+mesh = init_device_mesh("cuda", (int(os.environ["WORLD_SIZE"]),))
+train(parallelize_module(layers(), mesh, {"0": ColwiseParallel(), "2": RowwiseParallel()}))
+train(FullyShardedDataParallel(layers(), device_id=card))
+dist.destroy_process_group()
+
+dist.init_process_group(device_id=torch.device("cuda", card))  # bound to a card: the part is split off the whole
+part = dist.new_group([0, 1])
+number = torch.tensor([card + 1], device="cuda")
+dist.all_reduce(number, group=part)
+print("sum", number.item())
+dist.destroy_process_group()
+"""
+"""Tensor parallel, FSDP as it was before `fully_shard`, and a group that is split off."""
 SMALL_VALUES: Final = """
 import os
 import sys
@@ -109,8 +146,9 @@ assert (4, 4) == (number.item(), size)
 @pytest.fixture
 def scripts(tmp_path: Path) -> None:
     """Write the scripts into the folder of the test."""
-    for name, text in (("fsdp2.py", FSDP2), ("accelerated.py", ACCELERATED), ("values.py", SMALL_VALUES)):
-        tmp_path.joinpath(name).write_text(text, encoding="utf-8")
+    texts = {"fsdp2": FSDP2, "accelerated": ACCELERATED, "parallel": PARALLEL, "values": SMALL_VALUES}
+    for name, text in texts.items():
+        tmp_path.joinpath(f"{name}.py").write_text(text, encoding="utf-8")
 
 
 def on(card: str, gpus: int, *more: str) -> tuple[str, ...]:
@@ -158,6 +196,16 @@ def test_accelerate_launch_on_two_cards(vramguard: Any) -> None:
     ended = vramguard(ACCELERATE, *launch, "accelerated.py", options=on("l40s", 2))
 
     assert (0, ["PASS", "PASS"]) == (ended.status, [case["outcome"] for case in ended.cases]), ended.text
+
+
+@pytest.mark.usefixtures("scripts")
+@pytest.mark.parametrize(("ranks", "said"), [("all", "sum 3"), ("0", "sum 2")])
+def test_other_kinds_of_parallelism(vramguard: Any, ranks: str, said: str) -> None:
+    """Tensor parallel, FSDP1 and a split group run, with a peer and without; an absent rank says what the other says."""
+    ended = vramguard(TORCHRUN, "--nproc-per-node", "2", "parallel.py", options=on("h100-80", 2, "--ranks", ranks))
+
+    assert 0 == ended.status, ended.text
+    assert said in ended.text
 
 
 def test_one_process_on_two_cards(vramguard: Any) -> None:
@@ -243,9 +291,9 @@ def test_a_rank_that_there_is_not_is_named(vramguard: Any) -> None:
     assert "rank 3: asked for with --ranks, but no such rank used a card" == ended.cases[-1]["reading"]["reason"]
 
 
-@pytest.mark.parametrize(("listed", "seen"), [("1,0", "01 00"), ("2", "02"), ("0,0", "00"), ("3,7,1", "03")])
+@pytest.mark.parametrize(("listed", "seen"), [("1,0", "01 00"), ("2", "02"), ("1,0,1", ""), ("3,7,1", "03")])
 def test_order_of_visible_cards(vramguard: Any, listed: str, seen: str) -> None:
-    """CUDA_VISIBLE_DEVICES chooses cards and their order, up to the first that there is not, or that was there before."""
+    """CUDA_VISIBLE_DEVICES chooses cards and their order, up to the first that there is not; a repeated one leaves none."""
     code = (
         "import torch; print(*[str(torch.cuda.get_device_properties(i).uuid)[-2:] for i in range(torch.cuda.device_count())])"
     )

@@ -43,7 +43,7 @@ class Nccl:
         """Make a communicator; returns the code too."""
         own = ctypes.c_void_p()
         code: int = self.library.ncclCommInitRank(ctypes.byref(own), size, UniqueId(), rank)
-        if own:
+        if own.value is not None:
             self.made.append(own)
         return code, own
 

@@ -161,16 +161,18 @@ static bool listed(int count, long number)
     return false;
 }
 
-/* Takes the ordinals of CUDA_VISIBLE_DEVICES in order, up to the first that no card has, or that was there before.
- * Source: CUDA C++ Programming Guide 13.0, "CUDA Environment Variables". */
+/* Takes the ordinals of CUDA_VISIBLE_DEVICES in order, up to the first that no card has; a repeated one leaves none.
+ * Sources: CUDA C++ Programming Guide 13.0, "CUDA Environment Variables"; torch/cuda/__init__.py, _parse_visible_devices. */
 static int take_visible(const char *list)
 {
     int count = 0;
     for (const char *at = list;; at++) {
         char *end;
         long ordinal = strtol(at, &end, 10);
-        if (end == at || ordinal < 0 || ordinal >= card.count || listed(count, ordinal))
+        if (end == at || ordinal < 0 || ordinal >= card.count)
             return count;
+        if (listed(count, ordinal))
+            return 0;
         visible[count++] = (int)ordinal;
         if (*end != ',')
             return count;
