@@ -23,8 +23,8 @@ each_library = pytest.mark.parametrize("library", LIBRARIES, ids=lambda library:
 
 
 def written_by_hand(library: Library) -> set[str]:
-    """Return the listed symbols that the library's C file defines: those whose name stands in it outside comments and texts."""
-    source = NATIVE.joinpath(library.source).read_text(encoding="utf-8")
+    """Return the listed symbols that the library's C files define: those whose name stands there outside comments and texts."""
+    source = "".join(NATIVE.joinpath(name).read_text(encoding="utf-8") for name in library.sources)
     code = re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\])*"', " ", source, flags=re.DOTALL)
     return listed_symbols(library.soname).keys() & set(re.findall(r"\w+", code))
 

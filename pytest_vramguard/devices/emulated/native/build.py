@@ -1,6 +1,6 @@
 """Build the emulated CUDA libraries with gcc.
 
-Each library is one C file. What the file does not define, but the library's list of public symbols names, becomes a stub:
+Each library is a few C files. What they do not define, but the library's list of public symbols names, becomes a stub:
 `compute` and `reduction` symbols are counted, every other one refuses under its own name with the library's code for "not
 supported". A function that is defined but not listed is a fault, so a misspelt name cannot go unnoticed.
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 NATIVE = Path(__file__).parent
 CORE_SONAME = "libvramguard_core.so"
-CORE_SOURCES = ("card.c", "ledger.c", "journal.c", "queue.c")
+CORE_SOURCES = ("card.c", "ledger.c", "contents.c", "journal.c", "queue.c")
 FLAGS = ("-std=gnu11", "-O2", "-g", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra")
 
 
@@ -26,20 +26,22 @@ class Library:
     """One emulated library."""
 
     soname: str
-    source: str
+    sources: tuple[str, ...]
     refusal_code: int
     """The library's own status for "not supported"."""
     versioned: bool
     """Whether the real library's symbols carry its SONAME as version."""
 
 
+RUNTIME_SOURCES = ("cudart.c", "cudart_memory.c", "cudart_code.c", "cudart_queue.c")
+DRIVER_SOURCES = ("cuda.c", "cuda_memory.c", "cuda_code.c", "cuda_queue.c")
 LIBRARIES = (
-    Library("libcudart.so.13", "cudart.c", 801, versioned=True),  # cudaErrorNotSupported
-    Library("libcuda.so.1", "cuda.c", 801, versioned=False),  # CUDA_ERROR_NOT_SUPPORTED
-    Library("libcublas.so.13", "cublas.c", 15, versioned=True),  # CUBLAS_STATUS_NOT_SUPPORTED
-    Library("libcublasLt.so.13", "cublaslt.c", 15, versioned=True),
-    Library("libnccl.so.2", "nccl.c", 5, versioned=False),  # ncclInvalidUsage
-    Library("libnvidia-ml.so.1", "nvml.c", 3, versioned=False),  # NVML_ERROR_NOT_SUPPORTED
+    Library("libcudart.so.13", RUNTIME_SOURCES, 801, versioned=True),  # cudaErrorNotSupported
+    Library("libcuda.so.1", DRIVER_SOURCES, 801, versioned=False),  # CUDA_ERROR_NOT_SUPPORTED
+    Library("libcublas.so.13", ("cublas.c",), 15, versioned=True),  # CUBLAS_STATUS_NOT_SUPPORTED
+    Library("libcublasLt.so.13", ("cublaslt.c",), 15, versioned=True),
+    Library("libnccl.so.2", ("nccl.c", "nccl_buffers.c", "nccl_collectives.c"), 5, versioned=False),  # ncclInvalidUsage
+    Library("libnvidia-ml.so.1", ("nvml.c",), 3, versioned=False),  # NVML_ERROR_NOT_SUPPORTED
 )
 
 
@@ -80,9 +82,9 @@ def listed_symbols(soname: str) -> dict[str, str]:
     return {name: kind for name, _, kind in (line.partition(" ") for line in lines)}
 
 
-def defined_symbols(compiled: Path) -> set[str]:
-    """Return the functions that an object file defines for others."""
-    return set(re.findall(r" T (\w+)", run("nm", "--defined-only", str(compiled))))
+def defined_symbols(objects: list[Path]) -> set[str]:
+    """Return the functions that object files define for others."""
+    return set(re.findall(r" T (\w+)", run("nm", "--defined-only", *map(str, objects))))
 
 
 def stub(name: str, kind: str, refusal_code: int) -> str:
@@ -102,7 +104,7 @@ def stubs(library: Library, defined: set[str]) -> str:
     symbols = listed_symbols(library.soname)
     strangers = sorted(name for name in defined - symbols.keys() if not name.startswith("vg_"))
     if strangers:
-        message = f"{library.source}: {', '.join(strangers)}: expected names of symbols/{library.soname}.txt; correct them"
+        message = f"{library.soname}: {', '.join(strangers)}: expected names of symbols/{library.soname}.txt; correct them"
         raise BuildError(message)
     text = '#include "core.h"\nint vg_blas_reduction(void *handle, const char *name);\n'
     return text + "".join(stub(name, kind, library.refusal_code) for name, kind in symbols.items() if name not in defined)
@@ -116,16 +118,18 @@ def version_script(library: Library) -> str:
 
 def build_library(library: Library, target: Path, scratch: Path, includes: list[Path], extra: tuple[str, ...]) -> None:
     """Build one emulated library into the folder `target`."""
-    written, missing = scratch / f"{library.soname}.o", scratch / f"{library.soname}.stubs.o"
+    written = [scratch / f"{source}.o" for source in library.sources]
+    missing = scratch / f"{library.soname}.stubs.o"
     exported_by_default = ("-fvisibility=default", *extra)
-    compile_object(NATIVE / library.source, written, includes, exported_by_default)
+    for source, compiled in zip(library.sources, written, strict=True):
+        compile_object(NATIVE / source, compiled, includes, exported_by_default)
     generated = scratch / f"{library.soname}.stubs.c"
     generated.write_text(stubs(library, defined_symbols(written)), encoding="utf-8")
     compile_object(generated, missing, includes, (*exported_by_default, "-fno-builtin"))
     script = scratch / f"{library.soname}.map"
     script.write_text(version_script(library), encoding="utf-8")
     flags = [f"-L{target}", f"-l:{CORE_SONAME}", "-ldl", "-lpthread", f"-Wl,--version-script,{script}"]
-    link(target / library.soname, library.soname, [written, missing], flags, extra)
+    link(target / library.soname, library.soname, [*written, missing], flags, extra)
 
 
 def build(target: Path, includes: list[Path], extra: tuple[str, ...] = ()) -> None:

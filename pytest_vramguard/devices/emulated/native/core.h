@@ -1,6 +1,6 @@
 /* The books of the emulated cards: one ledger that every emulated CUDA library shares.
  *
- * The libraries (cudart.c, cuda.c, cublas.c, ...) translate a vendor interface into these calls and hold no state of their own
+ * The libraries (cudart*.c, cuda*.c, cublas.c, ...) translate a vendor interface into these calls and hold no state of their own
  * that another library could need. The core is built as libvramguard_core.so, so one process has one set of books.
  *
  * Invariants
@@ -104,6 +104,9 @@ VG_API void vg_reset_peak(void);
 VG_API void vg_hold(int device, int64_t change_bytes);
 /* The most bytes that libraries have held at a time. */
 VG_API uint64_t vg_held_peak(int device);
+
+/* ---- contents.c: the bytes in memory ----------------------------------------------------------------------------------- */
+
 /* Copies between any two places, working out the direction; device bytes never written read as zero. An address of no region is
  * taken for host memory, unless it lies where only device memory can be. Bad addresses and ranges change nothing. */
 VG_API vg_status vg_copy(void *to, const void *from, size_t size_bytes);

@@ -20,8 +20,8 @@ from pytest_vramguard.devices.emulated.native.build import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-NCCL = next(library for library in LIBRARIES if library.source == "nccl.c")
-RUNTIME = next(library for library in LIBRARIES if library.source == "cudart.c")
+NCCL = next(library for library in LIBRARIES if library.soname == "libnccl.so.2")
+RUNTIME = next(library for library in LIBRARIES if library.soname == "libcudart.so.13")
 
 
 class TestStub:
@@ -60,7 +60,7 @@ class TestStubs:
         with pytest.raises(BuildError) as caught:
             stubs(NCCL, {"ncclGetVersion", "ncclGetVersoin", "aName"})
 
-        expected = "nccl.c: aName, ncclGetVersoin: expected names of symbols/libnccl.so.2.txt; correct them"
+        expected = "libnccl.so.2: aName, ncclGetVersoin: expected names of symbols/libnccl.so.2.txt; correct them"
         assert expected == str(caught.value)
 
 

@@ -1,0 +1,47 @@
+/* What the files of libcudart share: how they answer. */
+#ifndef VRAMGUARD_RUNTIME_H
+#define VRAMGUARD_RUNTIME_H
+
+#include "core.h"
+
+#include <cuda_runtime_api.h>
+
+extern _Thread_local cudaError_t last_error;
+
+static inline cudaError_t done(cudaError_t error)
+{
+    if (error != cudaSuccess)
+        last_error = error;
+    return error;
+}
+
+static inline cudaError_t status(vg_status outcome)
+{
+    switch (outcome) {
+    case VG_OK: return cudaSuccess;
+    case VG_OUT_OF_MEMORY: return done(cudaErrorMemoryAllocation);
+    case VG_HOST_EXHAUSTED: return done((cudaError_t)vg_refuse("more memory than this host can give", cudaErrorMemoryAllocation));
+    case VG_BAD_ADDRESS: return done(cudaErrorInvalidValue);
+    }
+    return done(cudaErrorUnknown);
+}
+
+static inline cudaError_t refuse(const char *name)
+{
+    return done((cudaError_t)vg_refuse(name, cudaErrorNotSupported));
+}
+
+static inline bool device_known(int device)
+{
+    return device >= 0 && device < vg_card_count();
+}
+
+/* The error, if any, of a call about a device. */
+static inline cudaError_t about(int device)
+{
+    if (vg_card_count() == 0)
+        return done(cudaErrorNoDevice);
+    return device_known(device) ? cudaSuccess : done(cudaErrorInvalidDevice);
+}
+
+#endif
