@@ -17,7 +17,7 @@ from pathlib import Path
 
 NATIVE = Path(__file__).parent
 CORE_SONAME = "libvramguard_core.so"
-CORE_SOURCES = ("card.c", "ledger.c", "contents.c", "journal.c", "queue.c")
+CORE_SOURCES = ("card.c", "visible.c", "ledger.c", "contents.c", "journal.c", "queue.c")
 FLAGS = ("-std=gnu11", "-O2", "-g", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra")
 
 

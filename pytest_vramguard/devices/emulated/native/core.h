@@ -55,6 +55,8 @@ typedef struct {
 VG_API const char *vg_place(const char *text);
 /* Cards that the process may see: all, or those that CUDA_VISIBLE_DEVICES leaves it. */
 VG_API int vg_card_count(void);
+/* Has the cards counted anew; for vg_place alone. */
+void vg_forget_visible(void);
 VG_API const vg_card *vg_the_card(void);
 /* Value of a CUdevice_attribute (the runtime uses the same numbers). False if the number is not covered: refuse then. */
 VG_API bool vg_attribute(int attribute, int device, int *value);
