@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
 from pytest_vramguard import __version__
 from pytest_vramguard.cards import load_catalogue
@@ -16,11 +16,14 @@ from pytest_vramguard.render import examination as examination_text
 from pytest_vramguard.render import terminal
 from pytest_vramguard.report import Report
 from pytest_vramguard.report_file import write_report
+from pytest_vramguard.run.ranks import ALL_RANKS, MOST_GPUS, Ranks, ranks_of_text
 from pytest_vramguard.settings import PROJECT_KEYS, resolve, wishes_of_mapping, wishes_of_project
 from pytest_vramguard.verdict import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_RANKS_HELP: Final = "ranks of a distributed command that are run: all (default), auto (the first and the last), or as in 0,3"
 
 Answer: TypeAlias = tuple[str, int]
 """What a subcommand gives: the text to print, and the exit status."""
@@ -62,7 +65,7 @@ def run(options: argparse.Namespace) -> Answer:
     Raises:
         VramguardError: the card is unknown, the command does not exist, or cards cannot be emulated here.
     """
-    from pytest_vramguard.run.launch import run_command  # imports the device, which the other subcommands do without
+    from pytest_vramguard.run.launch import Node, run_command  # imports the device, which the other subcommands do without
 
     project = wishes_of_project(Path("pyproject.toml"))
     asked = {"target": options.target, "json": options.json, "max_gb": options.max_gb, "band": options.band}
@@ -76,7 +79,8 @@ def run(options: argparse.Namespace) -> Answer:
         message = "command line: no command, expected one behind two dashes, as in: vramguard run -- python train.py"
         raise SettingsError(message)
     card = load_catalogue(settings.cards).find(settings.targets[0])
-    cases, status = run_command(command, card, settings)
+    node = Node(card=card, gpus=options.gpus, ranks=options.ranks)
+    cases, status = run_command(command, node, settings)
     report = Report(tool=f"pytest-vramguard {__version__}", cases=cases)
     if settings.json_path is not None:
         write_report(report, settings.json_path)
@@ -103,6 +107,22 @@ class _Parser(argparse.ArgumentParser):
         self.exit(VramguardError.exit_code, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
+def _ranks(text: str) -> Ranks:
+    """Return the choice of ranks that `text` names."""
+    try:
+        return ranks_of_text(text)
+    except ValueError as fault:
+        raise argparse.ArgumentTypeError(str(fault)) from fault
+
+
+def _gpus(text: str) -> int:
+    """Return the number of cards that `text` asks for."""
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_GPUS:
+        message = f"got {text!r}, expected a whole number from 1 to {MOST_GPUS}"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
 def _parser() -> _Parser:
     parser = _Parser(prog="vramguard", description="GPU memory of training recipes, judged with or without a GPU.")
     parser.add_argument("--version", action="version", version=f"vramguard {__version__}")
@@ -122,6 +142,8 @@ def _parser() -> _Parser:
     command.add_argument("--json", metavar="PATH", help="write the report as JSON to this path")
     command.add_argument("--max-gb", type=float, metavar="GIB", help="fail above this peak, besides the card itself")
     command.add_argument("--band", type=float, nargs=2, metavar=("LOW", "HIGH"), help="fail outside this share of the card")
+    command.add_argument("--gpus", type=_gpus, default=1, metavar="N", help="cards of the node that is emulated; default 1")
+    command.add_argument("--ranks", type=_ranks, default=ALL_RANKS, metavar="RANKS", help=_RANKS_HELP)
     command.add_argument("arguments", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its arguments")
     command.set_defaults(command=run)
     return parser

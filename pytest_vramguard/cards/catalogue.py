@@ -70,6 +70,10 @@ class Card:
     """Where each number comes from, by field name."""
     aliases: tuple[str, ...] = ()
     """Other names that `Catalogue.find` understands."""
+    peer_access: bool = False
+    """Whether cards of this kind in one machine reach each other's memory, over NVLink or PCIe. GeForce cards do not."""
+    nccl_channels: int = 0
+    """Rings that NCCL lays between such cards, whose buffers are on the card; 0 where they lie in host memory."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -218,6 +222,8 @@ def _card(key: str, table: Table, sources: Mapping[str, str]) -> Card:
         ecc=table.boolean("ecc"),
         sources=sources,
         aliases=table.strings("aliases", default=()),
+        peer_access=table.boolean("peer_access", default=False),
+        nccl_channels=table.integer("nccl_channels", default=0, minimum=0),
     )
     _refuse_impossible_sizes(table, card)
     return card

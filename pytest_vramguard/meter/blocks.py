@@ -44,6 +44,7 @@ class Owner(Enum):
 class Block:
     """One allocation of the caching allocator."""
 
+    device: int
     address: int
     size_bytes: int
     """Rounded up to whole blocks, as the allocator counts it."""
@@ -65,7 +66,7 @@ class BlockHistory:
 
     blocks: list[Block] = field(default_factory=list)
     alive: dict[int, Block] = field(default_factory=dict)
-    """By address."""
+    """By address, which no two devices share."""
     events: int = 0
     """Allocations and releases so far."""
     strangers_freed: int = 0
@@ -83,20 +84,20 @@ class BlockHistory:
 
     def take(self) -> None:
         """Move what torch has recorded since the last call into this history."""
-        chunk = torch.cuda.memory._snapshot(0)["device_traces"][0]
-        self.overflowed = self.overflowed or len(chunk) >= MOST_EVENTS
-        for event in chunk:
-            action = event["action"]
-            if action == "alloc":
-                self._begin(event["addr"], event["size"])
-            elif action == "free_completed":
-                self._end(event["addr"])
+        for device, chunk in enumerate(torch.cuda.memory._snapshot()["device_traces"]):
+            self.overflowed = self.overflowed or len(chunk) >= MOST_EVENTS
+            for event in chunk:
+                action = event["action"]
+                if action == "alloc":
+                    self._begin(device, event["addr"], event["size"])
+                elif action == "free_completed":
+                    self._end(event["addr"])
         self.start()
 
-    def _begin(self, address: int, size_bytes: int) -> None:
+    def _begin(self, device: int, address: int, size_bytes: int) -> None:
         self.events += 1
         rounded = -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES
-        block = self.alive[address] = Block(address=address, size_bytes=rounded, born=self.events)
+        block = self.alive[address] = Block(device=device, address=address, size_bytes=rounded, born=self.events)
         self.blocks.append(block)
 
     def _end(self, address: int) -> None:
@@ -114,14 +115,15 @@ class BlockHistory:
             if block is not None and block.owner is None:
                 block.owner = owner
 
-    def at_peak(self) -> tuple[int, list[Block]]:
-        """Return the number of the event at which most bytes were alive, and the blocks alive then."""
-        changes = [(block.born, block.size_bytes) for block in self.blocks]
-        changes += [(block.died, -block.size_bytes) for block in self.blocks if block.died is not None]
+    def at_peak(self, device: int) -> tuple[int, list[Block]]:
+        """Return the number of the event at which most bytes of `device` were alive, and its blocks alive then."""
+        blocks = [block for block in self.blocks if block.device == device]
+        changes = [(block.born, block.size_bytes) for block in blocks]
+        changes += [(block.died, -block.size_bytes) for block in blocks if block.died is not None]
         total_bytes = peak_bytes = peak_event = 0
         for event, size_bytes in sorted(changes):
             total_bytes += size_bytes
             if total_bytes > peak_bytes:
                 peak_bytes, peak_event = total_bytes, event
-        alive = [block for block in self.blocks if block.born <= peak_event and (block.died is None or block.died > peak_event)]
+        alive = [block for block in blocks if block.born <= peak_event and (block.died is None or block.died > peak_event)]
         return peak_event, alive

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import traceback
 
@@ -21,7 +22,14 @@ def out_of_memory_in(error: BaseException | None) -> BaseException | None:
 
 
 def _says_so(text: str) -> bool:
-    return "CUDA error: out of memory" in text or "CUBLAS_STATUS_ALLOC_FAILED" in text
+    words = ("CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "Cuda failure 2 'out of memory'")
+    return any(word in text for word in words)
+
+
+def full_device_in(error: BaseException) -> int | None:
+    """Return the device that PyTorch's text says was full; None if the text is somebody else's."""
+    found = re.search(r"GPU (\d+) has a total capacity", str(error))
+    return int(found[1]) if found else None
 
 
 def release_last_error() -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import gc
 from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import torch
 
 from pytest_vramguard.meter.blocks import history_is_kept
-from pytest_vramguard.meter.memory_errors import release_last_error
+from pytest_vramguard.meter.memory_errors import full_device_in, release_last_error
 from pytest_vramguard.meter.parts import PartsWatch
-from pytest_vramguard.meter.peaks import PeakWatch, Scope, peaks_kept, reset_peaks
+from pytest_vramguard.meter.peaks import Peaks, PeakWatch, Scope, devices_in_use, peaks_kept, reset_peaks
 from pytest_vramguard.meter.steps import timed_step
 from pytest_vramguard.reading import Measurement, OutOfMemory, PhasePeak
 
@@ -22,6 +23,27 @@ if TYPE_CHECKING:
 
 FIRST_STEP: Final = "first step"
 STEADY: Final = "steady"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Books:
+    """The allocator's books of one device at a moment."""
+
+    allocated_bytes: int = 0
+    reserved_bytes: int = 0
+    retries: int = 0
+    full_count: int = 0
+
+    @classmethod
+    def on(cls, device: int) -> Books:
+        """Read the books of `device`."""
+        statistics = torch.cuda.memory_stats(device)
+        return cls(
+            allocated_bytes=torch.cuda.memory_allocated(device),
+            reserved_bytes=torch.cuda.memory_reserved(device),
+            retries=int(statistics.get("num_alloc_retries", 0)),
+            full_count=int(statistics.get("num_ooms", 0)),
+        )
 
 
 class Meter:
@@ -46,19 +68,13 @@ class Meter:
         self._samples: list[StepSample] = []
         self._step_count = 0
         self._broken_phase: str | None = None
-        self._base_allocated_bytes = 0
-        self._base_reserved_bytes = 0
-        self._retries_before = 0
-        self._full_before = 0
+        self._before: dict[int, Books] = {}
 
     def begin(self) -> None:
         """Note what is left of whatever ran before, and start to measure; `clean` comes before, and the device after that."""
         torch.cuda.init()
         reset_peaks()
-        self._base_allocated_bytes = torch.cuda.memory_allocated()
-        self._base_reserved_bytes = torch.cuda.memory_reserved()
-        self._retries_before = _statistic("num_alloc_retries")
-        self._full_before = _statistic("num_ooms")
+        self._before = {device: Books.on(device) for device in devices_in_use()}
         self._stack.enter_context(self._parts.watching())
         self._peaks.open(self._case)
         self._stack.enter_context(peaks_kept(self._peaks.fold))
@@ -66,12 +82,12 @@ class Meter:
     @property
     def leftover_bytes(self) -> int:
         """Live bytes that were there before this case."""
-        return self._base_allocated_bytes
+        return sum(before.allocated_bytes for before in self._before.values())
 
     @property
     def leftover_was_freed(self) -> bool:
         """Whether memory from before this case was given back during it: then no peak can be told apart from it."""
-        return self._base_allocated_bytes > 0 and self._parts.history.strangers_freed > 0
+        return self.leftover_bytes > 0 and self._parts.history.strangers_freed > 0
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -107,14 +123,28 @@ class Meter:
             self._peaks.close(scope)
 
     def end(self, error: BaseException | None) -> Measurement | OutOfMemory:
-        """Stop to measure; `error` is the out-of-memory that ended the case, if one did."""
+        """Stop to measure and return what there is of the fullest device, or of the one that was full.
+
+        `error` is the out-of-memory that ended the case, if one did.
+        """
+        readings = self.end_each(error).values()
+        return max(readings, key=lambda reading: (isinstance(reading, OutOfMemory), reading.peak_device_bytes))
+
+    def end_each(self, error: BaseException | None) -> dict[int, Measurement | OutOfMemory]:
+        """Stop to measure and return what there is of each device that memory was reserved on; at least of the current one."""
         if error is not None:
             self._note_broken(self._peaks.scopes[-1].name)
         self._peaks.close(self._case)
         self._stack.close()
-        measured = self._measurement(self._case)
+        used = [device for device, peaks in self._case.seen.items() if peaks.reserved_bytes > 0]
+        measured = {device: self._measurement(device) for device in used or [torch.cuda.current_device()]}
         if error is None:
-            return measured
+            return {**measured}
+        full = full_device_in(error)
+        full = full if full in measured else max(measured, key=lambda device: measured[device].peak_device_bytes)
+        return {**measured, full: self._out_of_memory(measured[full], error)}
+
+    def _out_of_memory(self, measured: Measurement, error: BaseException) -> OutOfMemory:
         return OutOfMemory(
             message=str(error),
             phase=self._broken_phase or self._case.name,
@@ -126,44 +156,49 @@ class Meter:
             notes=measured.notes,
         )
 
-    def _measurement(self, case: Scope) -> Measurement:
-        peak_allocated_bytes = case.allocated_bytes - self._base_allocated_bytes
+    def _measurement(self, device: int) -> Measurement:
+        before, after, peaks = self._before_on(device), Books.on(device), self._case.on(device)
+        peak_allocated_bytes = peaks.allocated_bytes - before.allocated_bytes
         return Measurement(
             peak_allocated_bytes=peak_allocated_bytes,
-            peak_reserved_bytes=case.reserved_bytes - self._base_reserved_bytes,
-            context_bytes=self._context_bytes(case),
-            parts=self._parts.parts(peak_allocated_bytes),
-            phases=tuple(self._phase_peak(scope) for scope in self._phases()),
+            peak_reserved_bytes=peaks.reserved_bytes - before.reserved_bytes,
+            context_bytes=self._context_bytes(peaks),
+            parts=self._parts.parts(device, peak_allocated_bytes),
+            phases=tuple(self._phase_peak(scope.name, scope.on(device), before) for scope in self._phases()),
             steps=tuple(self._samples),
             step_count=self._step_count,
-            allocator_retries=_statistic("num_alloc_retries") - self._retries_before,
-            out_of_memory_count=_statistic("num_ooms") - self._full_before,
-            leftover_bytes=self._base_allocated_bytes,
-            notes=tuple(self._notes(case)),
+            allocator_retries=after.retries - before.retries,
+            out_of_memory_count=after.full_count - before.full_count,
+            leftover_bytes=before.allocated_bytes,
+            notes=tuple(self._notes(peaks)),
         )
 
-    def _notes(self, case: Scope) -> Iterator[str]:
+    def _before_on(self, device: int) -> Books:
+        """Return what there was on a device; nothing if it was not in use then."""
+        return self._before.get(device, Books())
+
+    def _notes(self, peaks: Peaks) -> Iterator[str]:
         if not self._timed:
             yield "no step time: nothing is computed on an emulated card"
-        if self._measures_context and case.outside_bytes is None:
+        if self._measures_context and peaks.outside_bytes is None:
             yield "context bytes are the catalogue's: the driver does not say what this process uses"
         if not history_is_kept():
             yield "memory is not divided into parts: the allocator backend:cudaMallocAsync keeps no history"
         if self._parts.history.overflowed:
             yield "parts are incomplete: the allocator's history overflowed"
 
-    def _context_bytes(self, scope: Scope) -> int:
-        if self._measures_context and scope.outside_bytes is not None:
-            return scope.outside_bytes
+    def _context_bytes(self, peaks: Peaks) -> int:
+        if self._measures_context and peaks.outside_bytes is not None:
+            return peaks.outside_bytes
         return self._target_context_bytes
 
-    def _phase_peak(self, scope: Scope) -> PhasePeak:
-        reserved_bytes = scope.reserved_bytes - self._base_reserved_bytes
+    def _phase_peak(self, name: str, peaks: Peaks, before: Books) -> PhasePeak:
+        reserved_bytes = max(peaks.reserved_bytes - before.reserved_bytes, 0)
         return PhasePeak(
-            name=scope.name,
-            peak_allocated_bytes=scope.allocated_bytes - self._base_allocated_bytes,
+            name=name,
+            peak_allocated_bytes=max(peaks.allocated_bytes - before.allocated_bytes, 0),
             peak_reserved_bytes=reserved_bytes,
-            peak_device_bytes=reserved_bytes + self._context_bytes(scope),
+            peak_device_bytes=reserved_bytes + self._context_bytes(peaks),
         )
 
     def _phases(self) -> Iterable[Scope]:
@@ -192,7 +227,3 @@ def clean() -> None:
         gc.collect()
     torch._C._cuda_clearCublasWorkspaces()
     torch.cuda.empty_cache()
-
-
-def _statistic(name: str) -> int:
-    return int(torch.cuda.memory_stats().get(name, 0))

@@ -9,27 +9,27 @@ import pynvml
 import torch
 
 
-def outside_allocator_bytes() -> int | None:
-    """Return what the driver counts for this process beyond what the allocator has reserved, in bytes.
+def outside_allocator_bytes(device: int) -> int | None:
+    """Return what the driver counts for this process on `device` beyond what the allocator has reserved, in bytes.
 
     That is the CUDA context, loaded libraries, NCCL and managed memory. None where the driver does not say what this process
     uses, as inside a container with process numbers of its own.
     """
-    used_bytes = _process_bytes()
-    return None if used_bytes is None else max(used_bytes - torch.cuda.memory_reserved(), 0)
+    used_bytes = _process_bytes(device)
+    return None if used_bytes is None else max(used_bytes - torch.cuda.memory_reserved(device), 0)
 
 
-def _process_bytes() -> int | None:
+def _process_bytes(device: int) -> int | None:
     try:
         pynvml.nvmlInit()
-        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(_nvml_handle())
+        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(_nvml_handle(device))
     except pynvml.NVMLError:
         return None
     return next((process.usedGpuMemory for process in processes if process.pid == os.getpid()), None)
 
 
-def _nvml_handle() -> Any:
-    uuid = getattr(torch.cuda.get_device_properties(0), "uuid", None)
+def _nvml_handle(device: int) -> Any:
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
     if uuid is None:  # torch 2.1 tells no UUID, but where NVML counts the card
-        return pynvml.nvmlDeviceGetHandleByIndex(torch.cuda._get_nvml_device_index(0))
+        return pynvml.nvmlDeviceGetHandleByIndex(torch.cuda._get_nvml_device_index(device))
     return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")

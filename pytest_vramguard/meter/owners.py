@@ -49,7 +49,20 @@ def _living_modules() -> list[nn.Module]:
 
 
 def _addresses(tensors: Iterable[Tensor], owner: Owner) -> dict[int, Owner]:
-    return {tensor.untyped_storage().data_ptr(): owner for tensor in tensors if tensor.device.type == "cuda"}
+    plain = (part for tensor in tensors if tensor.device.type == "cuda" for part in _parts_of(tensor))
+    return {part.untyped_storage().data_ptr(): owner for part in plain}
+
+
+def _parts_of(tensor: Tensor) -> Iterator[Tensor]:
+    """Yield the tensors with memory that `tensor` is made of: itself, or what a DTensor and its like hold."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        yield tensor
+        return
+    names, _ = tensor.__tensor_flatten__()
+    for name in names:
+        part = getattr(tensor, name)
+        if isinstance(part, Tensor):  # a DTensor names its mesh too
+            yield from _parts_of(part)
 
 
 def _with_attributes(tensor: Tensor) -> Iterator[Tensor]:

@@ -83,9 +83,9 @@ class PartsWatch:
         self.steps.append((self.step_begun, self.history.events))
         self.step_begun = None
 
-    def parts(self, peak_allocated_bytes: int) -> Parts:
-        """Divide `peak_allocated_bytes`; what the history cannot account for is `other`."""
-        peak_event, alive = self.history.at_peak()
+    def parts(self, device: int, peak_allocated_bytes: int) -> Parts:
+        """Divide `peak_allocated_bytes` of `device`; what the history cannot account for is `other`."""
+        peak_event, alive = self.history.at_peak(device)
         owned = {owner: sum(block.size_bytes for block in alive if block.owner is owner) for owner in Owner}
         begun, ended = self._stretch_of(peak_event)
         passing = sum(block.size_bytes for block in alive if block.owner is None and _passes(block, begun, ended))

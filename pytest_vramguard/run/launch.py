@@ -20,6 +20,7 @@ from pytest_vramguard.guard import judged
 from pytest_vramguard.reading import NotMeasured
 from pytest_vramguard.report_table import ReportError, reading_from_table
 from pytest_vramguard.run.process import FOLDER_VARIABLE
+from pytest_vramguard.run.ranks import ALL_RANKS, RANKS_VARIABLE
 from pytest_vramguard.tables import reading
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pytest_vramguard.cards import Card
     from pytest_vramguard.reading import Reading
     from pytest_vramguard.report import CaseResult
+    from pytest_vramguard.run.ranks import Ranks
     from pytest_vramguard.settings import Settings
 
 STARTUP_FOLDER: Final = Path(__file__).parent / "startup"
@@ -37,10 +39,21 @@ SIGNAL_STATUS: Final = 128
 """What a shell adds to the number of the signal that ended a command."""
 
 
-def run_command(command: Sequence[str], card: Card, settings: Settings) -> tuple[tuple[CaseResult, ...], int]:
-    """Run `command` with every Python process below it on `card`; return a result for each process, and the command's status.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Node:
+    """The machine that is emulated, and how much of a distributed command is run on it."""
 
-    A process that never uses the card has no result. If none does, one result says so, and is not judged.
+    card: Card
+    gpus: int = 1
+    """Cards of this kind, 1 to `MOST_GPUS`."""
+    ranks: Ranks = ALL_RANKS
+
+
+def run_command(command: Sequence[str], node: Node, settings: Settings) -> tuple[tuple[CaseResult, ...], int]:
+    """Run `command` with every Python process below it on `node`; return its results and the command's status.
+
+    There is a result for each process and each card that it used. A process that never uses a card has none. If none does, one
+    result says so, and is not judged.
 
     Raises:
         SettingsError: the command does not exist.
@@ -51,9 +64,9 @@ def run_command(command: Sequence[str], card: Card, settings: Settings) -> tuple
         message = f"command {command[0]!r}: not found, expected a program on the path; correct it"
         raise SettingsError(message)
     with TemporaryDirectory(prefix="vramguard-") as folder:
-        status = _wait(command, _environment(card, folder, os.environ))
-        records = _records(Path(folder), " ".join(command))
-    return tuple(_judged(record, card, settings) for record in records), status
+        status = _wait(command, _environment(node, folder, os.environ))
+        records = _records(Path(folder), " ".join(command), node.ranks)
+    return tuple(_judged(record, node.card, settings) for record in records), status
 
 
 def _judged(record: ProcessRecord, card: Card, settings: Settings) -> CaseResult:
@@ -61,15 +74,17 @@ def _judged(record: ProcessRecord, card: Card, settings: Settings) -> CaseResult
     return judged(record.name, card, device, record.reading, settings)
 
 
-def _environment(card: Card, folder: str, inherited: Mapping[str, str]) -> dict[str, str]:
+def _environment(node: Node, folder: str, inherited: Mapping[str, str]) -> dict[str, str]:
     """Return the environment in which every process below finds the emulated libraries, and the meter."""
+    chosen = {} if node.ranks == ALL_RANKS else {RANKS_VARIABLE: node.ranks.text}
     preload = [str(libraries.FOLDER / name) for name in (libraries.CORE, *libraries.SONAMES)]
     return {
         **inherited,
         "LD_PRELOAD": _joined(":", *preload, inherited.get("LD_PRELOAD")),
         "PYTHONPATH": _joined(os.pathsep, str(STARTUP_FOLDER), inherited.get("PYTHONPATH")),
         "TRITON_LIBCUDA_PATH": str(libraries.FOLDER),
-        libraries.CARD_VARIABLE: libraries.card_text(card),
+        libraries.CARD_VARIABLE: libraries.card_text(node.card, node.gpus),
+        **chosen,
         PACKAGE_VARIABLE: str(PACKAGE_FOLDER),
         FOLDER_VARIABLE: folder,
     }
@@ -111,26 +126,44 @@ class ProcessRecord:
     """Packages in the environment of the process, which may not be this one's."""
 
 
-def _records(folder: Path, command: str) -> list[ProcessRecord]:
-    """Return what each process left; one that began to use the card and left nothing is not measured."""
-    ended = [_record(path, f"{command} [{path.stem}]") for path in sorted(folder.glob("*.json"))]
+def _records(folder: Path, command: str, ranks: Ranks) -> list[ProcessRecord]:
+    """Return what each process left; one that began to use a card and left nothing is not measured."""
+    ended = [record for path in sorted(folder.glob("*.json"), key=_by_rank) for record in _of_process(path, command)]
     killed = [
-        ProcessRecord(
-            name=f"{command} [{path.stem}]",
-            reading=NotMeasured(reason="the process was killed before it could say what it measured"),
-        )
-        for path in sorted(folder.glob("*.begun"))
+        _unmeasured(f"{command} [{path.stem}]", "the process was killed before it could say what it measured")
+        for path in sorted(folder.glob("*.begun"), key=_by_rank)
         if not path.with_suffix(".json").exists()
     ]
-    nobody = ProcessRecord(name=command, reading=NotMeasured(reason="no process of the command used a CUDA card"))
-    return [*ended, *killed] or [nobody]
+    missed = [
+        _unmeasured(f"{command} [rank-{rank}]", f"rank {rank}: asked for with --ranks, but no such rank used a card")
+        for rank in ranks.named
+        if not any(folder.glob(f"rank-{rank}-*"))
+    ]
+    nobody = _unmeasured(command, "no process of the command used a CUDA card")
+    return [*ended, *killed, *missed] or [nobody]
 
 
-def _record(path: Path, name: str) -> ProcessRecord:
+def _by_rank(path: Path) -> list[int]:
+    """Return the numbers in the name of a record: rank and process."""
+    return [int(part) for part in path.stem.split("-") if part.isdecimal()]
+
+
+def _unmeasured(name: str, reason: str) -> ProcessRecord:
+    return ProcessRecord(name=name, reading=NotMeasured(reason=reason))
+
+
+def _of_process(path: Path, command: str) -> list[ProcessRecord]:
+    """Return a record for each card that a process used; its name says which, unless there was but one."""
     with reading(path, ReportError) as root:
         versions = root.table("versions")
-        return ProcessRecord(
-            name=name,
-            reading=reading_from_table(root.table("reading").mapping, source=path.name),
-            versions=tuple((package, versions.string(package)) for package in versions.mapping),
-        )
+        packages = tuple((package, versions.string(package)) for package in versions.mapping)
+        tables = root.tables("readings")
+        several = len(tables) > 1
+        return [
+            ProcessRecord(
+                name=f"{command} [{path.stem}{'-cuda-' + str(table.integer('device')) if several else ''}]",
+                reading=reading_from_table(table.table("reading").mapping, source=path.name),
+                versions=packages,
+            )
+            for table in tables
+        ]

@@ -15,14 +15,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_vramguard.devices.emulated import libraries
-from pytest_vramguard.devices.emulated.evidence import gaps_in, notes_in
+from pytest_vramguard.devices.emulated.evidence import communication_notes, gaps_in, notes_in
 from pytest_vramguard.devices.emulated.requirements import CUDA_MAJORS, mismatch
 from pytest_vramguard.devices.stack import find_torch, installed_versions
-from pytest_vramguard.reading import NotMeasured, Reading
+from pytest_vramguard.reading import NotMeasured
 from pytest_vramguard.report_table import reading_to_table
+from pytest_vramguard.run.ranks import place_in
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from pytest_vramguard.reading import Measurement, OutOfMemory, Reading
+    from pytest_vramguard.run.ranks import Place
 
 FOLDER_VARIABLE = "VRAMGUARD_FOLDER"
 """Environment variable with the folder in which each process leaves its record; see `launch.py`."""
@@ -35,8 +39,13 @@ def torch_imported() -> None:
 
     build = find_torch()
     if build is not None and build.cuda_major not in CUDA_MAJORS:
-        _write(NotMeasured(reason=f"torch {build.version}: {mismatch(build.cuda)}; install that build where the command runs"))
+        _write_unmeasured(f"torch {build.version}: {mismatch(build.cuda)}; install that build where the command runs")
         return
+    ranks = place_in(os.environ)
+    if ranks is not None and ranks.absent_count:
+        from pytest_vramguard.devices.emulated.absent_ranks import do_without_absent_ranks
+
+        do_without_absent_ranks()
     when_cuda_starts(lambda: MeasuredProcess().begin())
 
 
@@ -48,7 +57,8 @@ class MeasuredProcess:
         from pytest_vramguard.devices.emulated.known.mode import KnownValues
         from pytest_vramguard.meter.meter import Meter
 
-        self._values = KnownValues()
+        self._ranks = place_in(os.environ)
+        self._values = KnownValues(self._ranks.present if self._ranks is not None and self._ranks.absent_count else None)
         self._meter = Meter(timed=False, warmup_steps=0, target_context_bytes=0, measures_context=True)
         self._stack = ExitStack()
         self._phase = ExitStack()
@@ -60,7 +70,7 @@ class MeasuredProcess:
         from pytest_vramguard.devices.emulated.known.triton_writes import triton_writes_seen
         from pytest_vramguard.meter.steps import after_each_optimizer_step
 
-        _place("begun").touch()
+        _record("begun").touch()
         self._meter.begin()
         self._stack.enter_context(triton_writes_seen(self._values.known.forget))
         self._stack.enter_context(self._values)
@@ -86,29 +96,42 @@ class MeasuredProcess:
         from pytest_vramguard.meter.memory_errors import out_of_memory_in
 
         full = out_of_memory_in(self._error)
-        reading = self._meter.end(full)
+        readings = self._meter.end_each(full)
         self._stack.close()
         gaps = gaps_in(self._values.log)
         if gaps:
-            _write(NotMeasured(reason="; ".join(gaps)))
+            _write_unmeasured("; ".join(gaps))
         elif self._error is not None and full is None:
-            _write(NotMeasured(reason=f"the process ended with {type(self._error).__name__}: {self._error}"))
+            _write_unmeasured(f"the process ended with {type(self._error).__name__}: {self._error}")
         else:
-            notes = (*reading.notes, *notes_in(self._values.log))
-            _write(replace(reading, notes=notes, outside=libraries.outside()))
+            _write(*(self._annotated(device, reading) for device, reading in sorted(readings.items())))
+
+    def _annotated(self, device: int, reading: Measurement | OutOfMemory) -> tuple[int, Reading]:
+        notes = (*reading.notes, *notes_in(self._values.log), *communication_notes(device), *_rank_notes(self._ranks))
+        return device, replace(reading, notes=notes, outside=libraries.outside(device))
 
 
-def _place(ending: str) -> Path:
-    rank = os.environ.get("RANK")
-    name = f"process-{os.getpid()}" if rank is None else f"rank-{rank}-process-{os.getpid()}"
-    return Path(os.environ[FOLDER_VARIABLE], f"{name}.{ending}")
+def _rank_notes(ranks: Place | None) -> tuple[str, ...]:
+    if ranks is None or ranks.absent_count == 0:
+        return ()
+    present = ", ".join(map(str, ranks.present))
+    return (f"of {ranks.world_size} ranks only {present} were run: what another one would differ in is not known",)
 
 
-def _write(reading: Reading) -> None:
+def _record(ending: str) -> Path:
+    """Return where this process leaves a file; its name has the ranks that torchrun gave it."""
+    ranks = [f"{word}-{os.environ[name]}-" for word, name in (("rank", "RANK"), ("local", "LOCAL_RANK")) if name in os.environ]
+    return Path(os.environ[FOLDER_VARIABLE], f"{''.join(ranks)}process-{os.getpid()}.{ending}")
+
+
+def _write_unmeasured(reason: str) -> None:
+    _write((0, NotMeasured(reason=reason)))
+
+
+def _write(*readings: tuple[int, Reading]) -> None:
     """Write the record, whole or not at all."""
-    place = _place("json")
+    place = _record("json")
     unfinished = place.with_suffix(".part")
-    unfinished.write_text(
-        json.dumps({"versions": dict(installed_versions()), "reading": reading_to_table(reading)}), encoding="utf-8"
-    )
+    tables = [{"device": device, "reading": reading_to_table(reading)} for device, reading in readings]
+    unfinished.write_text(json.dumps({"versions": dict(installed_versions()), "readings": tables}), encoding="utf-8")
     unfinished.replace(place)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,46 +14,6 @@ import pytest
 pytestmark = [pytest.mark.stack]
 
 BIN = Path(sys.executable).parent
-TRAIN = """
-import sys
-import torch
-
-model = torch.nn.Linear(1024, 1024, bias=False).cuda()
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-for _ in range(3):
-    model(torch.randn(64, 1024, device="cuda")).sum().backward()
-    optimizer.step()
-    optimizer.zero_grad()
-exec(sys.argv[1] if len(sys.argv) > 1 else "")
-"""
-"""A training script that knows nothing of emulation; its argument is executed at the end."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Ended:
-    """A run that has ended."""
-
-    status: int
-    text: str
-    cases: list[dict[str, Any]]
-    """Those of the report; empty if none was written."""
-
-
-@pytest.fixture
-def vramguard(tmp_path: Path) -> Any:
-    """Return a function that runs `vramguard run` in a folder with the training script."""
-    tmp_path.joinpath("train.py").write_text(TRAIN, encoding="utf-8")
-
-    def run(*command: str, options: tuple[str, ...] = ("--target", "rtx3060"), **environment: str) -> Ended:
-        started = [str(BIN / "vramguard"), "run", *options, "--json", "report.json", "--", *command]
-        ended = subprocess.run(
-            started, cwd=tmp_path, env={**os.environ, **environment}, capture_output=True, text=True, check=False
-        )
-        report = tmp_path / "report.json"
-        cases = json.loads(report.read_text(encoding="utf-8"))["cases"] if report.exists() else []
-        return Ended(status=ended.returncode, text=ended.stdout + ended.stderr, cases=cases)
-
-    return run
 
 
 def python(code: str = "") -> tuple[str, ...]:
@@ -96,7 +53,7 @@ def test_launcher_is_no_case(vramguard: Any) -> None:
     (case,) = ended.cases
 
     assert (0, "PASS") == (ended.status, case["outcome"])
-    assert "[rank-0-process-" in case["id"]
+    assert "[rank-0-local-0-process-" in case["id"]
 
 
 def test_accelerate_launch(vramguard: Any) -> None:

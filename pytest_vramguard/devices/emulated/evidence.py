@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_vramguard.devices.emulated import libraries
 from pytest_vramguard.devices.emulated.known.reads import places_text
+from pytest_vramguard.units import size_text
 
 if TYPE_CHECKING:
     from pytest_vramguard.devices.emulated.known.reads import ReadLog
+
+COLLECTIVES: Final = {
+    "all-reduce": "bytes_all_reduced",
+    "all-gather": "bytes_all_gathered",
+    "reduce-scatter": "bytes_reduce_scattered",
+    "broadcast and reduce": "bytes_broadcast",
+    "from rank to rank": "bytes_exchanged",
+}
+"""Counters of what was given to NCCL, by what they are called in a note."""
 
 
 def gaps_in(log: ReadLog) -> tuple[str, ...]:
@@ -21,7 +31,20 @@ def gaps_in(log: ReadLog) -> tuple[str, ...]:
 
 
 def notes_in(log: ReadLog) -> tuple[str, ...]:
-    """Return where values were read that nobody computed."""
-    if not log.reads:
+    """Return where values were read that nobody computed, and where one rank spoke for others."""
+    notes = []
+    if log.reads:
+        notes.append(f"values that are not computed here were read as 0: {places_text(log.reads)}")
+    if log.assumed:
+        notes.append(f"ranks that are not run were taken to say what those that are say: {places_text(log.assumed)}")
+    return tuple(notes)
+
+
+def communication_notes(device: int) -> tuple[str, ...]:
+    """Return what NCCL holds on `device` outside the allocator, and how much this process has given it, by kind."""
+    counted = libraries.counted()
+    given = [f"{kind} {size_text(counted[counter])}" for kind, counter in COLLECTIVES.items() if counted[counter]]
+    if not given:
         return ()
-    return (f"values that are not computed here were read as 0: {places_text(log.reads)}",)
+    held = size_text(libraries.held_peak_bytes(device))
+    return (f"NCCL's buffers: {held} of the memory outside the allocator, by formula", f"given to NCCL: {', '.join(given)}")

@@ -61,6 +61,11 @@ COUNTERS: Final = (
     "synchronisations",
     "bytes_to_device",
     "bytes_to_host",
+    "bytes_all_reduced",
+    "bytes_all_gathered",
+    "bytes_reduce_scattered",
+    "bytes_broadcast",
+    "bytes_exchanged",
 )
 """Names of the counters, in the order of `vg_counter` in `core.h`."""
 
@@ -106,6 +111,8 @@ def card_text(card: Card, count: int = 1) -> str:
         "boost_clock_khz": card.boost_clock_hz // 1000,
         "memory_clock_khz": card.memory_clock_hz // 1000,
         "ecc": int(card.ecc),
+        "peer_access": int(card.peer_access),
+        "nccl_channels": card.nccl_channels,
         "driver_version": DRIVER_VERSION,
         "driver_name": DRIVER_NAME,
     }
@@ -134,6 +141,7 @@ def core() -> ctypes.CDLL:
     library.vg_counted.restype = ctypes.c_uint64
     library.vg_usage_of.restype = Usage
     library.vg_outside_peaks.restype = Outside
+    library.vg_held_peak.restype = ctypes.c_uint64
     library.vg_copy.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
     return library
 
@@ -205,3 +213,9 @@ def outside(device: int = 0) -> OutsideMemory:
 def reset_peaks() -> None:
     """Start new peaks from what is held now."""
     core().vg_reset_peak()
+
+
+def held_peak_bytes(device: int) -> int:
+    """Return the most that libraries held on a device at a time, in bytes: NCCL's buffers."""
+    held: int = core().vg_held_peak(device)
+    return held

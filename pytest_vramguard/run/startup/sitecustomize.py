@@ -15,6 +15,8 @@ import types
 
 PACKAGE_VARIABLE = "VRAMGUARD_PACKAGE"
 """Environment variable with the folder that holds the package `pytest_vramguard`; see `launch.py`."""
+RANKS_VARIABLE = "VRAMGUARD_RANKS"
+"""Environment variable that is set where only some ranks of a distributed command are run; see `ranks.py`."""
 OWN_FOLDER = os.path.dirname(os.path.abspath(__file__))
 LENT = ("pytest_vramguard", "pynvml")
 """Packages that the process may not have, and gets from where `vramguard` is installed."""
@@ -61,7 +63,18 @@ def import_hidden_sitecustomize() -> None:
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
 
 
+def leave_unless_run() -> None:
+    """End this process at once, and well, if it is a rank that nobody wants to be run."""
+    from pytest_vramguard.run.ranks import place_in
+
+    place = place_in(os.environ)
+    if place is not None and place.rank not in place.present:
+        os._exit(0)
+
+
 if PACKAGE_VARIABLE in os.environ:
     sys.meta_path.insert(0, TorchWatcher())
     sys.meta_path.append(LentPackages())
+    if RANKS_VARIABLE in os.environ and "RANK" in os.environ:
+        leave_unless_run()
 import_hidden_sitecustomize()

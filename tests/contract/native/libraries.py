@@ -55,6 +55,8 @@ CARD: Final[dict[str, object]] = {
     "boost_clock_khz": 1_777_000,
     "memory_clock_khz": 7_501_000,
     "ecc": 0,
+    "peer_access": 0,
+    "nccl_channels": 0,
     "driver_version": 13_000,
     "driver_name": "580.65.06",
 }

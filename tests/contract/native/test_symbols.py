@@ -125,7 +125,9 @@ def test_every_library_has_functions_that_somebody_wrote(folder: Path, library: 
 def test_a_library_of_one_major_has_its_like_for_the_other() -> None:
     """What is built for CUDA 13 under a versioned name is built for CUDA 12 too."""
     majors = {
-        major: [library.sources[0] for library in LIBRARIES if library.soname.startswith(FOR_BOTH_MAJORS) and library.major == major]
+        major: [
+            library.sources[0] for library in LIBRARIES if library.soname.startswith(FOR_BOTH_MAJORS) and library.major == major
+        ]
         for major in RELEASES
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,6 +15,9 @@ from pytest_vramguard.devices.emulated.known.plans import Kind, Plan, plan_of
 from pytest_vramguard.devices.emulated.known.reads import ReadLog
 from pytest_vramguard.devices.emulated.known.storages import KnownStorages, is_small, on_host, write_storage, write_values
 from pytest_vramguard.devices.emulated.libraries import REAL_COPY_BYTES
+
+if TYPE_CHECKING:
+    from pytest_vramguard.devices.emulated.known.collectives import Collectives
 
 Arguments: TypeAlias = tuple[Any, ...]
 Keywords: TypeAlias = dict[str, Any]
@@ -42,11 +45,13 @@ class KnownValues(TorchDispatchMode):
         """Tell torch not to guard `__torch_dispatch__` against being compiled, which costs more than the call itself."""
         return False
 
-    def __init__(self) -> None:
-        """Start with nothing known on the card."""
+    def __init__(self, present_ranks: tuple[int, ...] | None = None) -> None:
+        """Start with nothing known on the card; `present_ranks` are those that are run, None where all are."""
         super().__init__()  # type: ignore[no-untyped-call] # torch leaves it untyped
         self.known = KnownStorages()
         self.log = ReadLog()
+        self._present_ranks = present_ranks
+        self._collectives: Collectives | None = None
         self._handlers: dict[Kind, Handler] = {
             Kind.PURE: self._pure,
             Kind.MUTATING: self._mutating,
@@ -58,10 +63,13 @@ class KnownValues(TorchDispatchMode):
             Kind.SHAPED: self._shaped,
             Kind.INDEXED: self._indexed,
             Kind.MASKED_SCATTER_BACKWARD: self._masked_scatter_backward,
+            Kind.COLLECTIVE: self._collective,
         }
 
     def __torch_dispatch__(self, func: OpOverload, types: Any, args: Arguments = (), kwargs: Keywords | None = None) -> Any:
         """Run one operator."""
+        if types and any(hasattr(kind, "__tensor_flatten__") for kind in types):
+            return NotImplemented  # a tensor made of others (DTensor): it runs first, and its parts come by here
         plan = plan_of(func)
         if plan.indifferent:
             return func(*args, **kwargs) if kwargs else func(*args)
@@ -225,6 +233,17 @@ class KnownValues(TorchDispatchMode):
         if missing > 0:
             selected = torch.cat([selected, torch.zeros(missing, dtype=grad.dtype, device=grad.device)])
         return selected.view(sizes)
+
+    def _collective(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
+        """Run a collective; what it leaves in small tensors the ranks tell each other."""
+        result = func(*args, **kwargs)
+        if self._collectives is None:  # torch.distributed is in use by now: importing it costs nothing more
+            from pytest_vramguard.devices.emulated.known.collectives import Collectives
+            from pytest_vramguard.devices.emulated.known.exchange import Exchange
+
+            self._collectives = Collectives(known=self.known, log=self.log, exchange=Exchange(present=self._present_ranks))
+        self._collectives.follow(plan.name, args, result)
+        return result
 
 
 def _tensors(*holders: Any) -> Iterator[Tensor]:

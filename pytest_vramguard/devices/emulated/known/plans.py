@@ -44,6 +44,12 @@ INDEXED: Final = (
 """Operators that count the true values of a mask among their indices."""
 
 
+COLLECTIVES: Final = ("c10d::", "_c10d_functional::")
+"""Where torch keeps the operators of its process groups."""
+NO_COLLECTIVES: Final = ("c10d::check_for_nan", "_c10d_functional::wait_tensor", "_c10d_functional::_wrap_tensor_autograd")
+"""Operators among them that only look at a tensor, or pass it on."""
+
+
 class Kind(Enum):
     """How the values of an operator's results come about."""
 
@@ -67,6 +73,8 @@ class Kind(Enum):
     SHAPED = "shaped"
     INDEXED = "indexed"
     MASKED_SCATTER_BACKWARD = "masked_scatter_backward"
+    COLLECTIVE = "collective"
+    """From the inputs of several processes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,7 +138,7 @@ def _kind(operator: OpOverload) -> Kind:
     if name in by_name:
         return by_name[name]
     if not name.startswith(("aten::", "prims::")):
-        return Kind.OPAQUE
+        return Kind.COLLECTIVE if name.startswith(COLLECTIVES) and name not in NO_COLLECTIVES else Kind.OPAQUE
     if operator.is_view:
         return Kind.VIEW
     if "empty" in name or torch.Tag.nondeterministic_seeded in operator.tags:

@@ -22,6 +22,13 @@ class ReadLog:
     shapes: Counter[str] = field(default_factory=Counter)
     """Times that such a value decided a shape, by place."""
 
+    assumed: Counter[str] = field(default_factory=Counter)
+    """Times that a rank which is not run was taken to say what another one says, by place."""
+
+    def note_assumed(self) -> None:
+        """Count a collective in which one rank spoke for others."""
+        self.assumed[_place()] += 1
+
     def note_read(self) -> None:
         """Count a read for the code that asked."""
         self.reads[_place()] += 1

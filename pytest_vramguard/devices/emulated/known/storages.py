@@ -80,6 +80,11 @@ def write_values(tensor: Tensor, computed: Tensor) -> None:
     _copy(tensor.data_ptr(), laid_out.data_ptr(), tensor.untyped_storage().nbytes())
 
 
+def write_dense(tensor: Tensor, computed: Tensor) -> None:
+    """Write the values of `computed`, a CPU tensor, to a contiguous tensor on the card, and to nothing else in its storage."""
+    _copy(tensor.data_ptr(), computed.contiguous().data_ptr(), tensor.nbytes)
+
+
 def _copy(to: int, source: int, size_bytes: int) -> None:
     """Copy between host and card in pieces that the card keeps for real."""
     for done in range(0, size_bytes, REAL_COPY_BYTES):

@@ -22,6 +22,7 @@ NATIVE = Path(__file__).parent
 CORE_SONAME = "libvramguard_core.so"
 CORE_SOURCES = (
     "card.c",
+    "visible.c",
     "arena.c",
     "ledger.c",
     "virtual.c",
@@ -78,7 +79,7 @@ LIBRARIES = (
     Library("libcublas.so.12", ("cublas.c",), 15, versioned=True, major=12),
     Library("libcublasLt.so.13", ("cublaslt.c",), 15, versioned=True),
     Library("libcublasLt.so.12", ("cublaslt.c",), 15, versioned=True, major=12),
-    Library("libnccl.so.2", ("nccl.c",), 5, versioned=False),  # ncclInvalidUsage
+    Library("libnccl.so.2", ("nccl.c", "nccl_buffers.c", "nccl_collectives.c"), 5, versioned=False),  # ncclInvalidUsage
     Library("libnvidia-ml.so.1", ("nvml.c",), 3, versioned=False),  # NVML_ERROR_NOT_SUPPORTED
     Library("libcusolver.so.12", ("cusolver.c",), 9, versioned=True),  # CUSOLVER_STATUS_NOT_SUPPORTED
     Library("libcusparse.so.12", ("cusparse.c",), 10, versioned=True),  # CUSPARSE_STATUS_NOT_SUPPORTED

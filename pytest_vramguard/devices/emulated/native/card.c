@@ -4,7 +4,6 @@
 #include <cuda.h>
 #include <errno.h>
 #include <limits.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,15 +42,14 @@ static const field fields[] = {
     WHOLE_FIELD(boost_clock_khz),
     WHOLE_FIELD(memory_clock_khz),
     WHOLE_FIELD(ecc),
+    WHOLE_FIELD(peer_access),
+    WHOLE_FIELD(nccl_channels),
     WHOLE_FIELD(driver_version),
     TEXT_FIELD(driver_name),
 };
 #define FIELD_COUNT (sizeof fields / sizeof fields[0])
 
 static vg_card card; /* count is 0 until a card is placed */
-#define UNCOUNTED (-1)
-static _Atomic int visible_count = UNCOUNTED;
-static _Thread_local int current_device;
 
 static const field *field_of(const char *key, size_t length)
 {
@@ -131,7 +129,7 @@ const char *vg_place(const char *text)
         if (vg_usage_of(device).used_bytes != card.context_bytes)
             return complaint("device memory is still allocated; not changed:", "card", 4);
     card = parsed;
-    atomic_store(&visible_count, UNCOUNTED);
+    vg_forget_visible();
     vg_reset_peak();
     return NULL;
 }
@@ -147,59 +145,22 @@ __attribute__((constructor)) static void place_from_environment(void)
     }
 }
 
-/* Counts the ordinals of CUDA_VISIBLE_DEVICES up to the first that no card has.
- * Source: CUDA C++ Programming Guide 13.0, "CUDA Environment Variables". */
-static int visible_cards(const char *list)
-{
-    int visible = 0;
-    for (const char *at = list;; at++) {
-        char *end;
-        long ordinal = strtol(at, &end, 10);
-        if (end == at || ordinal < 0 || ordinal >= card.count)
-            return visible;
-        visible++;
-        if (*end != ',')
-            return visible;
-        at = end;
-    }
-}
-
-/* The list is read when the cards are first counted, as by cuInit, so that a program may still set it. */
-int vg_card_count(void)
-{
-    int counted = atomic_load(&visible_count);
-    if (counted == UNCOUNTED) {
-        const char *list = getenv("CUDA_VISIBLE_DEVICES");
-        counted = list == NULL ? card.count : visible_cards(list);
-        atomic_store(&visible_count, counted);
-    }
-    return counted;
-}
-
 const vg_card *vg_the_card(void)
 {
     return &card;
 }
 
-int vg_current_device(void)
-{
-    return current_device < vg_card_count() ? current_device : 0; /* fewer cards may have been placed since it was set */
-}
-
-bool vg_set_current_device(int device)
-{
-    if (device < 0 || device >= vg_card_count())
-        return false;
-    current_device = device;
-    return true;
-}
-
-void vg_uuid(int device, unsigned char bytes[16])
+void vg_card_uuid(int own, unsigned char bytes[16])
 {
     /* Version 8 of RFC 9562 ("vendor's own"): a reader of logs sees "vramgrd" and the index, and no real GPU has it. */
     static const unsigned char pattern[16] = {'v', 'r', 'a', 'm', 'g', 'r', 0x80, 'd', 0x80};
     memcpy(bytes, pattern, sizeof pattern);
-    bytes[15] = (unsigned char)device;
+    bytes[15] = (unsigned char)own;
+}
+
+void vg_uuid(int device, unsigned char bytes[16])
+{
+    vg_card_uuid(vg_card_of(device), bytes);
 }
 
 /* Limits that every card since Turing shares.
@@ -284,7 +245,7 @@ bool vg_attribute(int attribute, int device, int *value)
     case CU_DEVICE_ATTRIBUTE_ECC_ENABLED: *value = own->ecc; return true;
     case CU_DEVICE_ATTRIBUTE_CLUSTER_LAUNCH:
     case CU_DEVICE_ATTRIBUTE_TENSOR_MAP_ACCESS_SUPPORTED: *value = own->major >= 9; return true;
-    case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID: *value = device + 1; return true;
+    case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID: *value = vg_card_of(device) + 1; return true;
     default: return common_attribute(attribute, value);
     }
 }

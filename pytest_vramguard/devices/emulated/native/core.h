@@ -43,6 +43,8 @@ typedef struct {
     int boost_clock_khz;
     int memory_clock_khz;
     int ecc;
+    int peer_access;   /* 1 if cards of a node reach each other's memory */
+    int nccl_channels; /* rings that NCCL makes between them; 0 where its buffers lie in host memory */
     int driver_version;  /* as cuDriverGetVersion: 13000 */
     char driver_name[32]; /* as NVML: "580.65.06" */
 } vg_card;
@@ -52,10 +54,19 @@ typedef struct {
 VG_API const char *vg_place(const char *text);
 /* Cards that the process may see: all, or those that CUDA_VISIBLE_DEVICES leaves it. */
 VG_API int vg_card_count(void);
+/* Has the cards counted anew; for vg_place alone. */
+void vg_forget_visible(void);
 VG_API const vg_card *vg_the_card(void);
 /* Value of a CUdevice_attribute (the runtime uses the same numbers). False if the number is not covered: refuse then. */
 VG_API bool vg_attribute(int attribute, int device, int *value);
 VG_API void vg_uuid(int device, unsigned char bytes[16]);
+VG_API void vg_card_uuid(int card, unsigned char bytes[16]);
+/* Which card of the node a device of this process is, by the order in CUDA_VISIBLE_DEVICES; -1 if there is no such device. */
+VG_API int vg_card_of(int device);
+/* Which device of this process a card of the node is, or -1 if it may not see the card. */
+VG_API int vg_device_of(int card);
+/* Whether this process has chosen the device or holds memory there: CUDA makes its context then. */
+VG_API bool vg_in_use(int device);
 VG_API int vg_current_device(void);
 VG_API bool vg_set_current_device(int device);
 /* Whether a card runs such a grid of blocks (x, y, z). */
@@ -123,6 +134,10 @@ typedef struct {
 
 VG_API vg_outside vg_outside_peaks(int device);
 VG_API void vg_reset_peak(void);
+/* Notes that a library holds so many bytes more, or less, of what is in the books of a device already. */
+VG_API void vg_hold(int device, int64_t change_bytes);
+/* The most bytes that libraries have held at a time. */
+VG_API uint64_t vg_held_peak(int device);
 
 /* ---- virtual.c: address ranges and the device memory that is mapped into them ------------------------------------------- */
 
@@ -193,6 +208,11 @@ typedef enum {
     VG_SYNCHRONISATIONS,
     VG_BYTES_TO_DEVICE,
     VG_BYTES_TO_HOST,
+    VG_BYTES_ALL_REDUCED, /* this and those below: what was given to NCCL, by kind */
+    VG_BYTES_ALL_GATHERED,
+    VG_BYTES_REDUCE_SCATTERED,
+    VG_BYTES_BROADCAST,
+    VG_BYTES_EXCHANGED,
     VG_COUNTERS,          /* number of counters */
 } vg_counter;
 

@@ -124,7 +124,7 @@ CUresult cuDeviceGetAttribute(int *value, CUdevice_attribute attribute, CUdevice
 CUresult cuDevicePrimaryCtxGetState(CUdevice device, unsigned *flags, int *active)
 {
     *flags = 0;
-    *active = 1;
+    *active = vg_in_use(device);
     return device_known(device) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
 

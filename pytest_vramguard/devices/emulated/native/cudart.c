@@ -39,6 +39,8 @@ static const error_words words[] = {
     {cudaErrorCapturedEvent, "cudaErrorCapturedEvent", "operation not permitted on an event last recorded in a capturing stream"},
     {cudaErrorStreamCaptureWrongThread, "cudaErrorStreamCaptureWrongThread", "attempt to terminate a thread-local capture sequence from another thread"},
     {cudaErrorNotSupported, "cudaErrorNotSupported", "operation not supported (by the emulated card)"},
+    {cudaErrorPeerAccessAlreadyEnabled, "cudaErrorPeerAccessAlreadyEnabled", "peer access is already enabled"},
+    {cudaErrorPeerAccessNotEnabled, "cudaErrorPeerAccessNotEnabled", "peer access has not been enabled"},
     {cudaErrorPeerAccessUnsupported, "cudaErrorPeerAccessUnsupported", "peer access is not supported between these two devices"},
     {cudaErrorHostMemoryAlreadyRegistered, "cudaErrorHostMemoryAlreadyRegistered", "part or all of the requested memory range is already mapped"},
     {cudaErrorHostMemoryNotRegistered, "cudaErrorHostMemoryNotRegistered", "pointer does not correspond to a registered memory region"},
@@ -182,22 +184,38 @@ cudaError_t cudaDeviceGetPCIBusId(char *text, int capacity, int device)
 {
     if (!device_known(device) || capacity < 13)
         return done(cudaErrorInvalidValue);
-    snprintf(text, (size_t)capacity, "0000:%02x:00.0", device + 1);
+    snprintf(text, (size_t)capacity, "0000:%02x:00.0", vg_card_of(device) + 1);
     return cudaSuccess;
 }
 
-/* Cards in one emulated machine do not see each other's memory, as consumer cards do not. */
+/* Two cards reach each other where the catalogue says so of the target; memory of one is at its own address for both. */
 cudaError_t cudaDeviceCanAccessPeer(int *can, int device, int peer)
 {
-    *can = 0;
+    *can = device != peer && vg_the_card()->peer_access;
     return device_known(device) && device_known(peer) ? cudaSuccess : done(cudaErrorInvalidDevice);
+}
+
+static bool peers[VG_MAX_CARDS][VG_MAX_CARDS]; /* what a device has been allowed to reach; a process sets it up once */
+
+static cudaError_t set_peer(int peer, bool enabled, cudaError_t already)
+{
+    int own = vg_current_device();
+    if (!device_known(peer) || peer == own)
+        return done(cudaErrorInvalidDevice);
+    if (!vg_the_card()->peer_access)
+        return done(cudaErrorPeerAccessUnsupported);
+    if (peers[own][peer] == enabled)
+        return done(already);
+    peers[own][peer] = enabled;
+    return cudaSuccess;
 }
 
 cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned flags)
 {
-    (void)peer, (void)flags;
-    return done(cudaErrorPeerAccessUnsupported);
+    return flags != 0 ? done(cudaErrorInvalidValue) : set_peer(peer, true, cudaErrorPeerAccessAlreadyEnabled);
 }
+
+cudaError_t cudaDeviceDisablePeerAccess(int peer) { return set_peer(peer, false, cudaErrorPeerAccessNotEnabled); }
 
 cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest)
 {

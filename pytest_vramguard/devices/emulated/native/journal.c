@@ -1,4 +1,4 @@
-/* Counters, refusals and the emulated clock. */
+/* Counters, what libraries hold, refusals and the emulated clock. */
 #include "core.h"
 
 #include <pthread.h>
@@ -11,6 +11,7 @@
 #define LAUNCH_NS 1000
 
 static _Atomic uint64_t counters[VG_COUNTERS];
+static uint64_t held_bytes[VG_MAX_CARDS], held_peak_bytes[VG_MAX_CARDS];
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char refused[MAX_REFUSALS][NAME_BYTES];
@@ -29,6 +30,23 @@ void vg_count(vg_counter counter, uint64_t amount)
 uint64_t vg_counted(vg_counter counter)
 {
     return atomic_load_explicit(&counters[counter], memory_order_relaxed);
+}
+
+void vg_hold(int device, int64_t change_bytes)
+{
+    pthread_mutex_lock(&lock);
+    held_bytes[device] += (uint64_t)change_bytes;
+    if (held_bytes[device] > held_peak_bytes[device])
+        held_peak_bytes[device] = held_bytes[device];
+    pthread_mutex_unlock(&lock);
+}
+
+uint64_t vg_held_peak(int device)
+{
+    pthread_mutex_lock(&lock);
+    uint64_t most = held_peak_bytes[device];
+    pthread_mutex_unlock(&lock);
+    return most;
 }
 
 uint64_t vg_clock_ns(void)

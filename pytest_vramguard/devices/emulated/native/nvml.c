@@ -81,7 +81,7 @@ result nvmlDeviceGetHandleByIndex_v2(unsigned index, device *found)
 static void uuid_text(int index, char *target, size_t capacity)
 {
     unsigned char b[16];
-    vg_uuid(index, b);
+    vg_card_uuid(index, b);
     snprintf(target, capacity, "GPU-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2], b[3], b[4], b[5],
              b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
 }
@@ -162,9 +162,13 @@ typedef struct {
     unsigned long long total, reserved, free, used;
 } memory_v2; /* nvmlMemory_v2_t */
 
+/* A card that this process may not see is empty: each process keeps books of its own. */
 static memory memory_of(device own)
 {
-    vg_usage usage = vg_usage_of(index_of(own));
+    int seen_as = vg_device_of(index_of(own));
+    if (seen_as < 0)
+        return (memory){vg_the_card()->total_bytes, vg_the_card()->total_bytes, 0};
+    vg_usage usage = vg_usage_of(seen_as);
     unsigned long long used = usage.used_bytes + usage.managed_bytes;
     return (memory){usage.total_bytes, usage.total_bytes - used, used};
 }
@@ -198,7 +202,9 @@ result nvmlDeviceGetComputeRunningProcesses_v3(device own, unsigned *count, proc
     if (!known(own))
         return INVALID_ARGUMENT;
     unsigned room = *count;
-    *count = 1;
+    *count = vg_device_of(index_of(own)) >= 0;
+    if (*count == 0)
+        return SUCCESS;
     if (room < 1 || list == NULL)
         return INSUFFICIENT_SIZE;
     list[0] = (process){(unsigned)getpid(), memory_of(own).used, 0xFFFFFFFF, 0xFFFFFFFF};
@@ -219,7 +225,7 @@ result nvmlDeviceGetComputeRunningProcesses(device own, unsigned *count, process
 {
     process full;
     result outcome = nvmlDeviceGetComputeRunningProcesses_v3(own, count, list != NULL ? &full : NULL);
-    if (outcome == SUCCESS)
+    if (outcome == SUCCESS && *count == 1)
         list[0] = (process_v1){full.pid, full.used_bytes};
     return outcome;
 }

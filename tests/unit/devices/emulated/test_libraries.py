@@ -10,7 +10,7 @@ TEXT = (
     f"name=NVIDIA GeForce RTX 3060;total_bytes={12 * GIB};context_bytes={256 * MIB};count=1;major=8;minor=6;sm_count=28;"
     f"l2_bytes={2304 * KIB};shared_memory_per_sm_bytes={100 * KIB};shared_memory_per_block_optin_bytes={99 * KIB};"
     "max_threads_per_sm=1536;max_blocks_per_sm=16;memory_bus_bits=192;boost_clock_khz=1777000;memory_clock_khz=7501000;"
-    "ecc=0;driver_version=13000;driver_name=580.65.06;"
+    "ecc=0;peer_access=0;nccl_channels=0;driver_version=13000;driver_name=580.65.06;"
 )
 
 
