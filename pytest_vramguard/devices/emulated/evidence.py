@@ -21,7 +21,10 @@ def gaps_in(log: ReadLog) -> tuple[str, ...]:
 
 
 def notes_in(log: ReadLog) -> tuple[str, ...]:
-    """Return where values were read that nobody computed."""
-    if not log.reads:
-        return ()
-    return (f"values that are not computed here were read as 0: {places_text(log.reads)}",)
+    """Return what was taken for granted about values that nobody computed, each in a line."""
+    granted = (
+        ("values that are not computed here were read as 0", log.reads),
+        ("data-dependent: a balanced assignment to experts was assumed", log.balanced),
+        ("times came from a clock that counts launches, so what is chosen by them may be chosen otherwise", log.times),
+    )
+    return tuple(f"{what}: {places_text(places)}" for what, places in granted if places)

@@ -11,7 +11,9 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from pytest_vramguard.devices.emulated.known.plans import Kind, Plan, plan_of
+from pytest_vramguard.devices.emulated.known.assumed import answer_if_finite, balanced_choice, is_choice_of_experts
+from pytest_vramguard.devices.emulated.known.on_cpu import computed_on_cpu
+from pytest_vramguard.devices.emulated.known.plans import FILLED, Kind, Plan, plan_of
 from pytest_vramguard.devices.emulated.known.reads import ReadLog
 from pytest_vramguard.devices.emulated.known.storages import KnownStorages, is_small, on_host, write_storage, write_values
 from pytest_vramguard.devices.emulated.libraries import REAL_COPY_BYTES
@@ -49,6 +51,9 @@ class KnownValues(TorchDispatchMode):
             Kind.VIEW: self._as_it_is,
             Kind.BLANK: self._as_it_is,
             Kind.PURE: self._pure,
+            Kind.FILLED: self._filled,
+            Kind.COMPARED: self._compared,
+            Kind.CHOSEN: self._chosen,
             Kind.MUTATING: self._mutating,
             Kind.CREATION: self._with_values,
             Kind.OPAQUE: self._unknown,
@@ -99,11 +104,43 @@ class KnownValues(TorchDispatchMode):
         A few operators pass results between their halves in a form of their own for each kind of device.
         """
         try:
-            computed = func(*_on_host(args), **_on_host(kwargs))
+            computed = computed_on_cpu(func, _on_host(args), _on_host(kwargs))
         except RuntimeError:
             return []
         pairs = zip(fresh, _tensors((computed,)), strict=False)
         return [(tensor, values) for tensor, values in pairs if tensor.shape == values.shape]
+
+    def _given(self, tensor: Tensor, values: Tensor) -> None:
+        """Give a fresh tensor values from the CPU, if it is small."""
+        if tensor.is_cuda and is_small(tensor):
+            write_values(tensor, values)
+            self.known.add(tensor)
+
+    def _filled(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
+        """Run an operator that takes the shape of a tensor, and fills with the number in its name or in its last argument."""
+        result = func(*args, **kwargs)
+        number = FILLED[plan.name]
+        self._given(result, torch.full(result.shape, kwargs.get("fill_value", args[-1]) if number is None else number))
+        return result
+
+    def _compared(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
+        """Run a comparison; numbers that nobody computed are taken to be finite."""
+        answer = answer_if_finite(plan.name, args)
+        if answer is None or self._all_known(_tensors(args, kwargs)):
+            return self._pure(func, plan, args, kwargs)
+        result = func(*args, **kwargs)
+        self._given(result, torch.full(result.shape, answer))
+        return result
+
+    def _chosen(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
+        """Run a `topk`; where nobody computed the scores and it looks like a router's, its choice is balanced, and reported."""
+        if self._all_known(_tensors(args, kwargs)):
+            return self._with_values(func, plan, args, kwargs)
+        result = func(*args, **kwargs)
+        if is_choice_of_experts(args[0], result[1]):
+            self._given(result[1], balanced_choice(args[0], result[1]))
+            self.log.note_balanced()
+        return result
 
     def _mutating(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         targets = list(_written(plan, args, kwargs))
@@ -134,7 +171,7 @@ class KnownValues(TorchDispatchMode):
     def _note_host_copy(self, copied: Tensor) -> None:
         """Make a small host copy of unknown values zero; a large one is zero already, and nobody decides by it."""
         if copied.numel() * copied.element_size() <= REAL_COPY_BYTES:
-            self.log.note_read()
+            self.log.note_read(copied)
             copied.zero_()
 
     def _unknown(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
@@ -156,7 +193,7 @@ class KnownValues(TorchDispatchMode):
     def _read(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         if self._all_known(_tensors(args, kwargs)):
             return func(*_on_host(args), **_on_host(kwargs))
-        self.log.note_read()
+        self.log.note_read(*_tensors(args))
         return func(*(torch.zeros((), dtype=tensor.dtype) for tensor in _tensors(args)))
 
     def _shaped(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:

@@ -36,6 +36,17 @@ INDEXED: Final = (
     "aten::_unsafe_index_put",
 )
 """Operators that count the true values of a mask among their indices."""
+FILLED: Final = {
+    "aten::zeros_like": 0,
+    "aten::ones_like": 1,
+    "aten::full_like": None,
+    "aten::new_zeros": 0,
+    "aten::new_ones": 1,
+    "aten::new_full": None,
+}
+"""Operators that take from a tensor its shape and type alone, and what they fill with; None: with their last argument."""
+TOLD_BY_FINITENESS: Final = ("aten::isnan", "aten::isinf", "aten::eq", "aten::ne")
+"""Operators whose answer may be the same for all finite numbers."""
 
 
 class Kind(Enum):
@@ -47,6 +58,12 @@ class Kind(Enum):
     """Fresh memory or random numbers: never known."""
     CREATION = "creation"
     """From its arguments alone, without any tensor."""
+    FILLED = "filled"
+    """A number everywhere, in the shape of a tensor whose own values do not matter."""
+    COMPARED = "compared"
+    """Perhaps the same for all finite numbers, else as a pure one."""
+    CHOSEN = "chosen"
+    """The largest of some, which may be a router's choice of experts."""
     PURE = "pure"
     """From its inputs, into fresh storages."""
     MUTATING = "mutating"
@@ -59,6 +76,14 @@ class Kind(Enum):
     SHAPED = "shaped"
     INDEXED = "indexed"
     MASKED_SCATTER_BACKWARD = "masked_scatter_backward"
+
+
+FUNCTIONAL_KINDS: Final = {
+    **dict.fromkeys(FILLED, Kind.FILLED),
+    **dict.fromkeys(TOLD_BY_FINITENESS, Kind.COMPARED),
+    "aten::topk": Kind.CHOSEN,
+}
+"""Kinds of operators that write to none of their arguments."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,6 +135,8 @@ def _kind(operator: OpOverload) -> Kind:
     }
     if name in by_name:
         return by_name[name]
+    if name in FUNCTIONAL_KINDS and not schema.is_mutable:
+        return FUNCTIONAL_KINDS[name]
     if not name.startswith(("aten::", "prims::")):
         return Kind.OPAQUE
     if operator.is_view:
