@@ -273,6 +273,21 @@ def test_host_copy_of_unknown_values_is_zero() -> None:
     assert [0.0] * 8 == torch.full((8,), 3.0).copy_(torch.rand(8, device="cuda")).tolist()
 
 
+@pytest.mark.parametrize(
+    "view",
+    [lambda x: x.t(), lambda x: x[:, 1], lambda x: x[0, :1].expand(4), lambda x: x[1:]],
+    ids=["transposed", "column", "expanded", "rows"],
+)
+def test_host_copy_of_known_values_through_a_view(view: Callable[[Tensor], Tensor]) -> None:
+    """Known values are the same on the host whatever view and type they are copied through."""
+    rows = [[1, 2, 3], [4, 5, 6]]
+    expected = view(torch.tensor(rows))
+
+    assert expected.tolist() == view(known(rows)).tolist()
+    assert expected.tolist() == view(known(rows)).to("cpu", torch.float32).tolist()
+    assert expected.tolist() == torch.empty(expected.shape, dtype=torch.int32).copy_(view(known(rows))).tolist()
+
+
 def test_large_results_stay_unknown(values: KnownValues) -> None:
     """A result too large to be kept is not computed, and costs no time."""
     assert not values.known.holds(torch.zeros(LARGE, device="cuda"))

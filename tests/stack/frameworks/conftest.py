@@ -36,9 +36,9 @@ class Ran:
 def ran(train: Callable[[StepCallback], None]) -> Ran:
     """Run `train` on the emulated card in place, in a clean state; it may give the callback to a Trainer."""
     device = EmulatedDevice()
+    clean()
     with nothing_left(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of the stack about itself are not ours to mend
-        clean()
         libraries.forget_refused()
         meter = Meter(timed=False, warmup_steps=0, target_context_bytes=0, measures_context=True)
         with device.running():
@@ -46,6 +46,7 @@ def ran(train: Callable[[StepCallback], None]) -> Ran:
             train(StepCallback(meter))
             reading = meter.end(None)
     assert isinstance(reading, Measurement)
+    assert 0 == reading.leftover_bytes
     return Ran(reading=reading, gaps=device.gaps(), notes=device.notes())
 
 

@@ -112,14 +112,21 @@ def test_quantised(twice: Any, tmp_path: Path, quantization: BitsAndBytesConfig)
     assert STEPS == twice(run).reading.step_count
 
 
-def test_compiled(twice: Any, tmp_path: Path) -> None:
+def test_compiled(twice: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`torch_compile` makes Inductor and Triton compile the step for the card."""
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    config = LlamaConfig(**{**tiny.DECODER, "num_hidden_layers": 1})
 
     def run(callback: StepCallback) -> None:
         torch._dynamo.reset()
-        train(tiny.model(), tmp_path, callback, torch_compile=True)
+        train(tiny.model(config), tmp_path, callback, torch_compile=True)
 
-    assert STEPS == twice(run).reading.step_count
+    found = twice(run)
+    torch._dynamo.reset()
+
+    assert STEPS == found.reading.step_count
+    assert list(tmp_path.rglob("*.cubin"))
 
 
 def test_liger(twice: Any, tmp_path: Path) -> None:

@@ -87,8 +87,13 @@ class KnownValues(TorchDispatchMode):
         return self._with_values(func, plan, args, kwargs)
 
     def _with_values(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
-        """Run an operator whose inputs are known, and give its results their values if they are small."""
+        """Run an operator whose inputs are known, and give its results their values if they are small.
+
+        A copy to the host is made of the known bytes: one that casts or gathers would begin with a kernel on the card.
+        """
         result = func(*args, **kwargs)
+        if plan.name == "aten::_to_copy" and args[0].is_cuda and not result.is_cuda:
+            return func(*_on_host(args), **kwargs)
         fresh = [tensor for tensor in _tensors((result,)) if tensor.is_cuda]
         if fresh and all(is_small(tensor) for tensor in fresh):
             for tensor, values in self._computed(func, args, kwargs, fresh):
@@ -164,7 +169,9 @@ class KnownValues(TorchDispatchMode):
     def _into_host(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords, targets: list[Tensor]) -> Any:
         """Run an operator that writes to the host; a copy of unknown values from the card writes zeros there."""
         result = func(*args, **kwargs)
-        if plan.name == "aten::copy_" and not self._all_known(_tensors(args[1:2])):
+        if plan.name == "aten::copy_" and args[1].is_cuda:
+            if self._all_known(_tensors(args[1:2])):
+                return func(*_on_host(args), **kwargs)
             self._note_host_copy(targets[0])
         return result
 
