@@ -80,7 +80,9 @@ def test_trl_sft(measured: Any, tmp_path: Path) -> None:
     first, second = (measured(str(BIN / "trl"), *command.split())[0] for _ in range(2))
 
     assert first == second
-    assert ["until the first optimizer step", "first step", "steady"] == [name for reading in first for name in reading["phases"]]
+    assert ["until the first optimizer step", "first step", "steady"] == [
+        name for reading in first for name in reading["phases"]
+    ]
 
 
 def test_accelerate_launch_with_accumulation_and_mixed_precision(measured: Any, tmp_path: Path) -> None:

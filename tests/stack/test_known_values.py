@@ -74,7 +74,9 @@ OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
     "unique neighbours": lambda x: torch.unique_consecutive((x > 0).flatten(), return_counts=True)[1],
     "filled by mask": lambda x: torch.zeros_like(x).masked_scatter(x > 0, x),
     "set by mask": lambda x: _with_positives(x.clone(), 7),
-    "split by known sizes": lambda x: x.flatten().split([*((x[:, 0] > 0).long() + 1).tolist(), 15 - 3 - int((x[:, 0] > 0).sum())])[1],
+    "split by known sizes": lambda x: x.flatten().split(
+        [*((x[:, 0] > 0).long() + 1).tolist(), 15 - 3 - int((x[:, 0] > 0).sum())]
+    )[1],
     "positions of a packed row": lambda x: _positions_of_runs((x > 0).flatten()),
     "taken in order": lambda x: x.flatten()[x.flatten().argsort(stable=True)],
     "tril": lambda x: torch.ones(5, 5, dtype=torch.bool, device=x.device).tril() & (x[0] > 0)[None],

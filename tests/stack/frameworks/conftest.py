@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
 
@@ -16,6 +16,11 @@ from pytest_vramguard.recipes.leftovers import nothing_left
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+Training: TypeAlias = "Callable[[StepCallback], object]"
+"""Trains, and may give the callback to a Trainer."""
+Runner: TypeAlias = "Callable[[Training], Ran]"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,8 +38,8 @@ class Ran:
         return self.reading.peak_allocated_bytes, self.reading.peak_reserved_bytes
 
 
-def ran(train: Callable[[StepCallback], None]) -> Ran:
-    """Run `train` on the emulated card in place, in a clean state; it may give the callback to a Trainer."""
+def ran(train: Training) -> Ran:
+    """Run `train` on the emulated card in place, in a clean state."""
     device = EmulatedDevice()
     clean()
     with nothing_left(), warnings.catch_warnings():
@@ -51,10 +56,10 @@ def ran(train: Callable[[StepCallback], None]) -> Ran:
 
 
 @pytest.fixture
-def twice() -> Callable[[Callable[[StepCallback], None]], Ran]:
+def twice() -> Runner:
     """Return a function that runs a training twice, and demands that it can be judged and peaks at the same bytes."""
 
-    def run(train: Callable[[StepCallback], None]) -> Ran:
+    def run(train: Training) -> Ran:
         first, second = ran(train), ran(train)
 
         assert () == first.gaps == second.gaps
@@ -65,6 +70,6 @@ def twice() -> Callable[[Callable[[StepCallback], None]], Ran]:
 
 
 @pytest.fixture
-def ran_on_card() -> Callable[[Callable[[StepCallback], None]], Ran]:
+def ran_on_card() -> Runner:
     """Return a function that runs something once on the emulated card."""
     return ran

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import torch
 from peft import get_peft_model
-from transformers import MixtralConfig, PreTrainedModel, Qwen3MoeConfig
+from transformers import AutoConfig
 
 from tests.stack.frameworks import tiny
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pytest_vramguard.recipes.callback import StepCallback
-    from tests.stack.frameworks.conftest import Ran
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+    from tests.stack.frameworks.conftest import Runner
 
 pytestmark = [pytest.mark.stack]
 
@@ -23,19 +24,19 @@ ROWS, LENGTH = 4, 128
 EXPERTS, CHOSEN = 16, 4
 SLOTS = ROWS * LENGTH * CHOSEN
 """Tokens times chosen experts: 2,048, of which a balanced choice gives each expert 128."""
-CONFIGS: Final[dict[str, Callable[..., Any]]] = {
-    "Qwen3-MoE": lambda **keywords: Qwen3MoeConfig(
-        **tiny.DECODER, num_experts=EXPERTS, num_experts_per_tok=CHOSEN, moe_intermediate_size=128, **keywords
-    ),
-    "Mixtral": lambda **keywords: MixtralConfig(
-        **tiny.DECODER, num_local_experts=EXPERTS, num_experts_per_tok=CHOSEN, **keywords
-    ),
-}
+MODELS: Final = ("qwen3_moe", "mixtral")
 DISPATCHES: Final = ("grouped_mm", "eager", "batched_mm")
-"""Ways in which transformers gives tokens to experts: sorted by expert, in a loop over the experts that were hit, one by one."""
+"""Ways in which transformers gives tokens to experts: sorted by expert, in a loop over those that were hit, one by one."""
 
 
-def train(config: Any, prepare: Callable[[PreTrainedModel], None] = lambda _: None, **lora: Any) -> None:
+def config(model: str, dispatch: str = "grouped_mm") -> PreTrainedConfig:
+    """Return the configuration of a model of that type with 16 experts a layer, 4 of them for each token."""
+    count = {"qwen3_moe": "num_experts", "mixtral": "num_local_experts"}[model]
+    sizes = {count: EXPERTS, "num_experts_per_tok": CHOSEN, "intermediate_size": 128, "moe_intermediate_size": 128}
+    return AutoConfig.for_model(model, **{**tiny.DECODER, **sizes}, experts_implementation=dispatch)
+
+
+def train(config: PreTrainedConfig, prepare: Callable[[PreTrainedModel], None] = lambda _: None, **lora: Any) -> None:
     """Train a LoRA for two steps."""
     model = tiny.model(config, dtype=torch.bfloat16).cuda()
     prepare(model)
@@ -59,44 +60,41 @@ def choose(choice_TK: torch.Tensor) -> Callable[[PreTrainedModel], None]:  # noq
 
 
 @pytest.mark.parametrize("dispatch", DISPATCHES)
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
-def test_lora(
-    twice: Callable[[Callable[[StepCallback], None]], Ran], config: Callable[..., Any], dispatch: str
-) -> None:
+@pytest.mark.parametrize("model", MODELS)
+def test_lora(twice: Runner, model: str, dispatch: str) -> None:
     """LoRA on the attention trains with each way to dispatch, and the note names the router."""
-    found = twice(lambda _: train(config(experts_implementation=dispatch)))
+    found = twice(lambda _: train(config(model, dispatch)))
 
     assert [note for note in found.notes if note.startswith("data-dependent: a balanced assignment to experts was assumed: ")]
 
 
 @pytest.mark.parametrize("dispatch", DISPATCHES)
-def test_peak_is_that_of_a_balanced_router(ran_on_card: Callable[..., Ran], dispatch: str) -> None:
+def test_peak_is_that_of_a_balanced_router(ran_on_card: Runner, dispatch: str) -> None:
     """The peak is that of a router which is known to give each of 16 experts 128 of 512 x 4 tokens, in another order."""
     choice = (torch.arange(SLOTS).view(CHOSEN, -1) % EXPERTS).t().contiguous()
     choice = (choice + 5 * torch.arange(CHOSEN)) % EXPERTS
     assert [SLOTS // EXPERTS] * EXPERTS == choice.flatten().bincount(minlength=EXPERTS).tolist()
-    config = CONFIGS["Qwen3-MoE"](experts_implementation=dispatch)
+    router = config("qwen3_moe", dispatch)
 
-    assumed = ran_on_card(lambda _: train(config))
-    known = ran_on_card(lambda _: train(config, choose(choice)))
+    assumed = ran_on_card(lambda _: train(router))
+    known = ran_on_card(lambda _: train(router, choose(choice)))
 
     assert assumed.peaks == known.peaks
 
 
-def test_an_uneven_router_differs(ran_on_card: Callable[..., Ran]) -> None:
+def test_an_uneven_router_differs(ran_on_card: Runner) -> None:
     """Where four experts get all tokens, the loop over experts takes another peak: what was assumed matters there."""
-    config = CONFIGS["Qwen3-MoE"](experts_implementation="eager")
+    router = config("qwen3_moe", "eager")
     uneven = torch.arange(CHOSEN).expand(ROWS * LENGTH, CHOSEN).contiguous()
 
-    assumed = ran_on_card(lambda _: train(config))
-    known = ran_on_card(lambda _: train(config, choose(uneven)))
+    assumed = ran_on_card(lambda _: train(router))
+    known = ran_on_card(lambda _: train(router, choose(uneven)))
 
-    print(assumed.peaks, known.peaks)
     assert assumed.peaks != known.peaks
 
 
-def test_lora_on_experts(twice: Callable[[Callable[[StepCallback], None]], Ran]) -> None:
+def test_lora_on_experts(twice: Runner) -> None:
     """PEFT's LoRA on the experts' own weights trains."""
     names = ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]
 
-    assert () == twice(lambda _: train(CONFIGS["Qwen3-MoE"](), target_parameters=names)).gaps
+    assert () == twice(lambda _: train(config("qwen3_moe"), target_parameters=names)).gaps

@@ -19,13 +19,10 @@ from transformers import BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM, Trai
 from tests.stack.frameworks import tiny
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from transformers import PreTrainedModel
-
     from pytest_vramguard.recipes.callback import StepCallback
-    from tests.stack.frameworks.conftest import Ran
+    from tests.stack.frameworks.conftest import Runner
 
 pytestmark = [pytest.mark.stack]
 
@@ -61,7 +58,7 @@ def train(model: Any, folder: Path, callback: StepCallback, **settings: Any) -> 
     ],
     ids=["LoRA", "DoRA", "prompt tuning", "prefix tuning", "p-tuning", "full"],
 )
-def test_what_is_trained(twice: Callable[[Callable[[StepCallback], None]], Ran], tmp_path: Path, config: PeftConfig | None) -> None:
+def test_what_is_trained(twice: Runner, tmp_path: Path, config: PeftConfig | None) -> None:
     """Adapters, prompts and all weights train in the Trainer."""
 
     def run(callback: StepCallback) -> None:
@@ -74,7 +71,7 @@ def test_what_is_trained(twice: Callable[[Callable[[StepCallback], None]], Ran],
 @pytest.mark.parametrize(
     "optimizer", ["adamw_bnb_8bit", "paged_adamw_8bit", "paged_adamw_32bit", "adafactor", "lion_8bit", "ademamix_8bit"]
 )
-def test_optimizers(twice: Any, tmp_path: Path, optimizer: str) -> None:
+def test_optimizers(twice: Runner, tmp_path: Path, optimizer: str) -> None:
     """The optimizers that save memory train a whole model."""
 
     def run(callback: StepCallback) -> None:
@@ -83,7 +80,7 @@ def test_optimizers(twice: Any, tmp_path: Path, optimizer: str) -> None:
     assert STEPS == twice(run).reading.step_count
 
 
-def test_gradient_accumulation(twice: Any, tmp_path: Path) -> None:
+def test_gradient_accumulation(twice: Runner, tmp_path: Path) -> None:
     """Micro-batches are one step together, with gradients kept between them."""
 
     def run(callback: StepCallback) -> None:
@@ -100,7 +97,7 @@ def test_gradient_accumulation(twice: Any, tmp_path: Path) -> None:
     ],
     ids=["int8", "nf4"],
 )
-def test_quantised(twice: Any, tmp_path: Path, quantization: BitsAndBytesConfig) -> None:
+def test_quantised(twice: Runner, tmp_path: Path, quantization: BitsAndBytesConfig) -> None:
     """A quantised base with LoRA and checkpointing trains from a saved checkpoint."""
     tiny.model(dtype=torch.bfloat16).save_pretrained(tmp_path / "base")
 
@@ -112,9 +109,8 @@ def test_quantised(twice: Any, tmp_path: Path, quantization: BitsAndBytesConfig)
     assert STEPS == twice(run).reading.step_count
 
 
-def test_compiled(twice: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled(twice: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`torch_compile` makes Inductor and Triton compile the step for the card."""
-
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     config = LlamaConfig(**{**tiny.DECODER, "num_hidden_layers": 1})
 
@@ -129,7 +125,7 @@ def test_compiled(twice: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert list(tmp_path.rglob("*.cubin"))
 
 
-def test_liger(twice: Any, tmp_path: Path) -> None:
+def test_liger(twice: Runner, tmp_path: Path) -> None:
     """`use_liger_kernel` puts the Triton kernels of Liger into the model."""
 
     def run(callback: StepCallback) -> None:

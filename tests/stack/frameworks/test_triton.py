@@ -12,11 +12,10 @@ import triton.language as tl
 from pytest_vramguard.devices.emulated import libraries
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from pytest_vramguard.recipes.callback import StepCallback
-    from tests.stack.frameworks.conftest import Ran
+    from tests.stack.frameworks.conftest import Runner
 
 pytestmark = [pytest.mark.stack]
 
@@ -24,8 +23,8 @@ NUMBERS = 4096
 CONFIGS = [triton.Config({"BLOCK": block}, num_warps=warps) for block, warps in ((128, 4), (512, 4), (1024, 8))]
 
 
-@triton.autotune(configs=CONFIGS, key=["count"])
-@triton.jit
+@triton.autotune(configs=CONFIGS, key=["count"])  # type: ignore[untyped-decorator] # Triton has no types
+@triton.jit  # type: ignore[untyped-decorator] # Triton has no types
 def doubled_kernel(source, target, count, BLOCK: tl.constexpr):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN201, N803
     """Write twice what `source` holds."""
     places = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -47,10 +46,10 @@ def fresh_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "inductor"))
 
 
-def test_autotuning_ends_and_is_marked(ran_on_card: Callable[[Callable[[StepCallback], None]], Ran], tmp_path: Path) -> None:
+def test_autotuning_ends_and_is_marked(ran_on_card: Runner, tmp_path: Path) -> None:
     """Each configuration is compiled for the card's own architecture; the choice by an emulated clock is noted."""
     before = libraries.counted()["launches"]
-    found = ran_on_card(lambda _: print(doubled(torch.ones(NUMBERS, device="cuda")).sum().item()))
+    found = ran_on_card(lambda _: doubled(torch.ones(NUMBERS, device="cuda")))
 
     assert len(CONFIGS) == len(list(tmp_path.glob("triton/*/doubled_kernel.cubin")))
     assert all(".target sm_86" in path.read_text() for path in tmp_path.glob("triton/*/doubled_kernel.ptx"))
@@ -59,24 +58,25 @@ def test_autotuning_ends_and_is_marked(ran_on_card: Callable[[Callable[[StepCall
     assert "test_triton.py" in found.notes[-1]
 
 
-def test_what_a_kernel_wrote_is_not_known(ran_on_card: Callable[[Callable[[StepCallback], None]], Ran]) -> None:
+def test_what_a_kernel_wrote_is_not_known(ran_on_card: Runner) -> None:
     """The target of an autotuned kernel was known to be zero, and is unknown afterwards."""
     found = ran_on_card(lambda _: doubled(torch.ones(8, device="cuda", dtype=torch.int64)).nonzero())
 
     assert found.gaps[0].startswith("data-dependent: nonzero at frameworks/test_triton.py")
 
 
-def test_compiled_loop(twice: Callable[[Callable[[StepCallback], None]], Ran]) -> None:
+def test_compiled_loop(twice: Runner) -> None:
     """`torch.compile` of forward and backward of a loop of one's own gives the same peak with and without its cache."""
 
-    def train(callback: StepCallback) -> None:
+    def train(_callback: StepCallback) -> None:
         torch._dynamo.reset()
         model = torch.nn.Sequential(torch.nn.Linear(256, 1024), torch.nn.GELU(), torch.nn.LayerNorm(1024)).cuda()
         optimizer = torch.optim.AdamW(model.parameters())
 
         @torch.compile
         def loss_of(numbers: torch.Tensor) -> torch.Tensor:
-            return model(numbers).square().mean()
+            loss: torch.Tensor = model(numbers).square().mean()
+            return loss
 
         for _ in range(3):
             loss_of(torch.randn(64, 256, device="cuda")).backward()

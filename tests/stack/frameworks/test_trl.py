@@ -11,16 +11,14 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from tests.stack.frameworks import tiny
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from pytest_vramguard.recipes.callback import StepCallback
-    from tests.stack.frameworks.conftest import Ran
+    from tests.stack.frameworks.conftest import Runner
 
 pytestmark = [pytest.mark.stack]
 
 STEPS = 3
-Twice = "Callable[[Callable[[StepCallback], None]], Ran]"
 
 
 @pytest.mark.parametrize(
@@ -28,7 +26,7 @@ Twice = "Callable[[Callable[[StepCallback], None]], Ran]"
     [{}, {"packing": True, "max_length": 256}, {"assistant_only_loss": True}, {"padding_free": True, "max_length": None}],
     ids=["default", "packing", "assistant only", "padding free"],
 )
-def test_sft(twice: Twice, tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_sft(twice: Runner, tmp_path: Path, settings: dict[str, Any]) -> None:
     """`SFTTrainer` trains a LoRA with the loss of its default, which gathers the labelled positions by a mask."""
 
     def train(callback: StepCallback) -> None:
@@ -45,7 +43,7 @@ def test_sft(twice: Twice, tmp_path: Path, settings: dict[str, Any]) -> None:
     assert STEPS == twice(train).reading.step_count
 
 
-def test_dpo(twice: Twice, tmp_path: Path) -> None:
+def test_dpo(twice: Runner, tmp_path: Path) -> None:
     """`DPOTrainer` trains a LoRA against its own base model as reference."""
 
     def train(callback: StepCallback) -> None:

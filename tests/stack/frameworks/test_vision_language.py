@@ -7,21 +7,17 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import (
-    AutoModelForImageTextToText,
-    PreTrainedModel,
-    Qwen2_5_VLConfig,
-    Qwen2VLConfig,
-    Qwen3VLConfig,
-)
+from transformers import AutoConfig, AutoModelForImageTextToText
 
 from tests.stack.frameworks import tiny
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
+
+    from transformers import PreTrainedModel
 
     from pytest_vramguard.recipes.callback import StepCallback
-    from tests.stack.frameworks.conftest import Ran
+    from tests.stack.frameworks.conftest import Runner
 
 pytestmark = [pytest.mark.stack]
 
@@ -33,7 +29,7 @@ TOKENS: Final = tuple(frames * height * width // 4 for frames, height, width in 
 LENGTH: Final = 48
 """Tokens of a sample, of which those of its image; the shorter prompt is padded."""
 VISION: Final[dict[str, Any]] = {"depth": 2, "num_heads": 4, "patch_size": 4, "temporal_patch_size": 2, "spatial_merge_size": 2}
-TOKEN_IDS: Final = {
+TOKEN_IDS: Final[dict[str, Any]] = {
     "image_token_id": IMAGE_TOKEN,
     "video_token_id": 1003,
     "vision_start_token_id": VISION_START,
@@ -41,35 +37,30 @@ TOKEN_IDS: Final = {
 }
 TEXT: Final = {**tiny.DECODER, "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [8, 12, 12]}}
 
-CONFIGS: Final[dict[str, Callable[[], Any]]] = {
-    "Qwen2-VL": lambda: Qwen2VLConfig(
-        text_config=TEXT, vision_config={**VISION, "embed_dim": 64, "hidden_size": 256, "mlp_ratio": 2}, **TOKEN_IDS
-    ),
-    "Qwen2.5-VL": lambda: Qwen2_5_VLConfig(
-        text_config=TEXT,
-        vision_config={
-            **VISION,
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "out_hidden_size": 256,
-            "window_size": 16,
-            "fullatt_block_indexes": [1],
-        },
-        **TOKEN_IDS,
-    ),
-    "Qwen3-VL": lambda: Qwen3VLConfig(
-        text_config=TEXT,
-        vision_config={
-            **VISION,
-            "hidden_size": 64,
-            "intermediate_size": 128,
-            "out_hidden_size": 256,
-            "num_position_embeddings": 64,
-            "deepstack_visual_indexes": [0],
-        },
-        **TOKEN_IDS,
-    ),
+VISIONS: Final[dict[str, dict[str, Any]]] = {
+    "qwen2_vl": {"embed_dim": 64, "hidden_size": 256, "mlp_ratio": 2},
+    "qwen2_5_vl": {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "out_hidden_size": 256,
+        "window_size": 16,
+        "fullatt_block_indexes": [1],
+    },
+    "qwen3_vl": {
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "out_hidden_size": 256,
+        "num_position_embeddings": 64,
+        "deepstack_visual_indexes": [0],
+    },
 }
+"""What each type of model says of its vision besides `VISION`; the second attends in windows, the third has deep stacks."""
+
+
+def vision_language_model(kind: str) -> Any:
+    """Return a model of that type on the host."""
+    config = AutoConfig.for_model(kind, text_config=TEXT, vision_config={**VISION, **VISIONS[kind]}, **TOKEN_IDS)
+    return AutoModelForImageTextToText.from_config(config, dtype=torch.bfloat16)
 
 
 def batch() -> dict[str, torch.Tensor]:
@@ -94,12 +85,12 @@ def without_cudnn() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
-def test_lora(twice: Callable[[Callable[[StepCallback], None]], Ran], config: Callable[[], Any]) -> None:
+@pytest.mark.parametrize("kind", VISIONS)
+def test_lora(twice: Runner, kind: str) -> None:
     """LoRA on text and vision trains; nothing that an image decides is read as 0."""
 
     def train(_callback: StepCallback) -> None:
-        model = AutoModelForImageTextToText.from_config(config(), dtype=torch.bfloat16).cuda()
+        model = vision_language_model(kind).cuda()
         adapted = get_peft_model(model, LoraConfig(r=8, target_modules=["q_proj", "v_proj", "qkv"]))
         optimizer = torch.optim.AdamW(weight for weight in adapted.parameters() if weight.requires_grad)
         for _ in range(STEPS):
@@ -110,22 +101,26 @@ def test_lora(twice: Callable[[Callable[[StepCallback], None]], Ran], config: Ca
     assert () == twice(train).notes
 
 
-@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
-def test_positions_and_lengths(ran_on_card: Any, config: Callable[[], Any]) -> None:
+@pytest.mark.parametrize("kind", VISIONS)
+def test_positions_and_lengths(ran_on_card: Runner, kind: str) -> None:
     """Positions of text and image, and where each image's patches begin, are those of the CPU."""
-    model = AutoModelForImageTextToText.from_config(config(), dtype=torch.bfloat16)
+    model = vision_language_model(kind)
 
     def shapes(model: PreTrainedModel, device: str) -> list[Any]:
         found: list[Any] = []
         vision = model.model.visual.blocks[0]
-        vision.register_forward_pre_hook(lambda _, args, kwargs: found.append(kwargs["cu_seqlens"].tolist()), with_kwargs=True)
+        vision.register_forward_pre_hook(
+            lambda _, _inputs, kwargs: found.append(kwargs["cu_seqlens"].tolist()), with_kwargs=True
+        )
         text = model.model.language_model
-        text.register_forward_pre_hook(lambda _, args, kwargs: found.append(kwargs["position_ids"].tolist()), with_kwargs=True)
+        text.register_forward_pre_hook(
+            lambda _, _inputs, kwargs: found.append(kwargs["position_ids"].tolist()), with_kwargs=True
+        )
         model(**{name: values.to(device) for name, values in batch().items()})
         return found
 
     expected = shapes(model, "cpu")
     found: list[Any] = []
-    ran_on_card(lambda _: found.extend(shapes(AutoModelForImageTextToText.from_config(config()).cuda(), "cuda")))
+    ran_on_card(lambda _: found.extend(shapes(vision_language_model(kind).cuda(), "cuda")))
 
     assert expected == found

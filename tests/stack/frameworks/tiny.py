@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 from pytest_vramguard.models import tokenizer_folder
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedTokenizerBase
 
 DECODER: Final[dict[str, Any]] = {
     "vocab_size": 2048,
@@ -35,7 +35,7 @@ def tokenizer() -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(tokenizer_folder())
 
 
-def model(config: PreTrainedConfig | None = None, **keywords: Any) -> PreTrainedModel:
+def model(config: PreTrainedConfig | None = None, **keywords: Any) -> Any:
     """Return a model on the host with weights at random; a Llama if no `config` is given."""
     return AutoModelForCausalLM.from_config(config or LlamaConfig(**DECODER), **keywords)
 

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 MOST_EXPERTS: Final = 1024
-"""Most alternatives among which a `topk` is taken for a router's choice; more are a vocabulary. Published models have up to 512
-experts a layer (Qwen3-Next-80B-A3B, `num_experts` in its `config.json`)."""
+"""Most alternatives among which a `topk` is taken for a router's choice; more are a vocabulary.
+
+Published models have up to 512 experts a layer. Source: Qwen3-Next-80B-A3B, `num_experts` in its `config.json`.
+"""
 
 
 def answer_if_finite(operator: str, arguments: tuple[Any, ...]) -> bool | None:
@@ -29,11 +31,13 @@ def answer_if_finite(operator: str, arguments: tuple[Any, ...]) -> bool | None:
 
 
 def is_choice_of_experts(scores: Tensor, choice: Tensor) -> bool:
-    """Return whether a `topk` over unknown `scores` looks like a router's: few alternatives, and `choice` along the last axis."""
+    """Return whether a `topk` of unknown `scores` looks like a router's: few alternatives, and `choice` on the last axis."""
     return scores.dim() > 1 and scores.shape[:-1] == choice.shape[:-1] and scores.shape[-1] <= MOST_EXPERTS
 
 
 def balanced_choice(scores: Tensor, choice: Tensor) -> Tensor:
-    """Return indices on the CPU, of the shape of `choice`, that go round all alternatives: none is chosen twice by one token,
-    and no two differ by more than one in how often they are chosen."""
+    """Return indices on the CPU, of the shape of `choice`, that go round all alternatives.
+
+    No token chooses one twice, and no two differ by more than one in how often they are chosen.
+    """
     return (torch.arange(choice.numel(), dtype=choice.dtype) % scores.shape[-1]).view(choice.shape)

@@ -16,11 +16,11 @@ def event_times_seen(note: Callable[[], None]) -> Iterator[None]:
     """Call `note` for each time between two `torch.cuda.Event` that is asked for inside."""
     elapsed_time = torch.cuda.Event.elapsed_time
 
-    def noted(event: torch.cuda.Event, end_event: Any) -> float:
+    def noted(event: torch.cuda.Event, end_event: torch.cuda.Event) -> Any:
         note()
         return elapsed_time(event, end_event)
 
-    torch.cuda.Event.elapsed_time = noted  # type: ignore[method-assign] # the one place that all of them go through
+    torch.cuda.Event.elapsed_time = noted  # type: ignore[assignment,method-assign] # the one place that all go through
     try:
         yield
     finally:

@@ -115,17 +115,18 @@ class KnownValues(TorchDispatchMode):
         pairs = zip(fresh, _tensors((computed,)), strict=False)
         return [(tensor, values) for tensor, values in pairs if tensor.shape == values.shape]
 
-    def _given(self, tensor: Tensor, values: Tensor) -> None:
-        """Give a fresh tensor values from the CPU, if it is small."""
-        if tensor.is_cuda and is_small(tensor):
-            write_values(tensor, values)
-            self.known.add(tensor)
+    def _give(self, fresh: Tensor, values: Callable[[], Tensor]) -> None:
+        """Give a fresh tensor the values that `values` makes on the CPU, if it is small."""
+        if fresh.is_cuda and is_small(fresh):
+            write_values(fresh, values())
+            self.known.add(fresh)
 
     def _filled(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Run an operator that takes the shape of a tensor, and fills with the number in its name or in its last argument."""
         result = func(*args, **kwargs)
         number = FILLED[plan.name]
-        self._given(result, torch.full(result.shape, kwargs.get("fill_value", args[-1]) if number is None else number))
+        fill: float = kwargs.get("fill_value", args[-1]) if number is None else number
+        self._give(result, lambda: torch.full(result.shape, fill))
         return result
 
     def _compared(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
@@ -134,7 +135,7 @@ class KnownValues(TorchDispatchMode):
         if answer is None or self._all_known(_tensors(args, kwargs)):
             return self._pure(func, plan, args, kwargs)
         result = func(*args, **kwargs)
-        self._given(result, torch.full(result.shape, answer))
+        self._give(result, lambda: torch.full(result.shape, answer))
         return result
 
     def _chosen(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
@@ -143,7 +144,7 @@ class KnownValues(TorchDispatchMode):
             return self._with_values(func, plan, args, kwargs)
         result = func(*args, **kwargs)
         if is_choice_of_experts(args[0], result[1]):
-            self._given(result[1], balanced_choice(args[0], result[1]))
+            self._give(result[1], lambda: balanced_choice(args[0], result[1]))
             self.log.note_balanced()
         return result
 

@@ -126,6 +126,7 @@ def _kind(operator: OpOverload) -> Kind:
     schema = operator._schema
     name = schema.name
     by_name = {
+        **({} if schema.is_mutable else FUNCTIONAL_KINDS),
         **dict.fromkeys(READS, Kind.READ),
         **dict.fromkeys(SHAPED_BY_VALUES, Kind.SHAPED),
         **dict.fromkeys(INDEXED, Kind.INDEXED),
@@ -135,8 +136,6 @@ def _kind(operator: OpOverload) -> Kind:
     }
     if name in by_name:
         return by_name[name]
-    if name in FUNCTIONAL_KINDS and not schema.is_mutable:
-        return FUNCTIONAL_KINDS[name]
     if not name.startswith(("aten::", "prims::")):
         return Kind.OPAQUE
     if operator.is_view:
