@@ -125,7 +125,7 @@ class KnownValues(TorchDispatchMode):
         """Run an operator that takes the shape of a tensor, and fills with the number in its name or in its last argument."""
         result = func(*args, **kwargs)
         number = FILLED[plan.name]
-        fill: float = kwargs.get("fill_value", args[-1]) if number is None else number
+        fill: Any = kwargs.get("fill_value", args[-1]) if number is None else number
         self._give(result, lambda: torch.full(result.shape, fill))
         return result
 
