@@ -124,6 +124,15 @@ def test_quantised(twice: Runner, tmp_path: Path, quantization: BitsAndBytesConf
     assert STEPS == twice(run).reading.step_count
 
 
+def test_liger(twice: Runner, tmp_path: Path) -> None:
+    """`use_liger_kernel` puts the Triton kernels of Liger into the model."""
+
+    def run(callback: StepCallback) -> None:
+        train(tiny.model(), tmp_path, callback, use_liger_kernel=True)
+
+    assert STEPS == twice(run).reading.step_count
+
+
 def test_compiled(twice: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`torch_compile` makes Inductor and Triton compile the step for the card; from their cache it peaks the same."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
@@ -137,12 +146,3 @@ def test_compiled(twice: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     assert STEPS == found.reading.step_count
     assert list(tmp_path.rglob("*.cubin"))
-
-
-def test_liger(twice: Runner, tmp_path: Path) -> None:
-    """`use_liger_kernel` puts the Triton kernels of Liger into the model."""
-
-    def run(callback: StepCallback) -> None:
-        train(tiny.model(), tmp_path, callback, use_liger_kernel=True)
-
-    assert STEPS == twice(run).reading.step_count
