@@ -79,6 +79,7 @@ def _environment(node: Node, folder: str, inherited: Mapping[str, str]) -> dict[
     chosen = {} if node.ranks == ALL_RANKS else {RANKS_VARIABLE: node.ranks.text}
     preload = [str(libraries.FOLDER / name) for name in (libraries.CORE, *libraries.SONAMES)]
     return {
+        "HF_DEACTIVATE_ASYNC_LOAD": "1",  # threads that load weights allocate in an order that is luck; see EmulatedDevice
         **inherited,
         "LD_PRELOAD": _joined(":", *preload, inherited.get("LD_PRELOAD")),
         "PYTHONPATH": _joined(os.pathsep, str(STARTUP_FOLDER), inherited.get("PYTHONPATH")),

@@ -67,13 +67,12 @@ class MeasuredProcess:
 
     def begin(self) -> None:
         """Start to measure and leave a sign, so that a process that is killed is missed."""
-        from pytest_vramguard.devices.emulated.known.triton_writes import triton_writes_seen
+        from pytest_vramguard.devices.emulated.known.watch import watching
         from pytest_vramguard.meter.steps import after_each_optimizer_step
 
         _record("begun").touch()
         self._meter.begin()
-        self._stack.enter_context(triton_writes_seen(self._values.known.forget))
-        self._stack.enter_context(self._values)
+        self._stack.enter_context(watching(self._values))
         self._phase.enter_context(self._meter.phase(FIRST_PHASE))
         after_each_optimizer_step(self._next_phase)
         self._show_error, sys.excepthook = sys.excepthook, self._keep_error

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from pytest_vramguard.devices.emulated.known.event_times import event_times_seen
 from pytest_vramguard.devices.emulated.known.mode import KnownValues
 
 if TYPE_CHECKING:
@@ -66,8 +67,40 @@ OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
     "written through a view": lambda x: _with_first_column(x.clone(), 3),
     "transposed": lambda x: x.t().contiguous(),
     "mean of a few": lambda x: (x.float() / 3).mean(),
+    "one_hot": lambda x: torch.nn.functional.one_hot(x.clamp(0, 5), 6),
+    "searched": lambda x: torch.searchsorted(torch.arange(-100, 6, 10, device=x.device), x.contiguous()),
+    "bucketed": lambda x: torch.bucketize(x, torch.arange(-100, 6, 10, device=x.device)),
+    "unique rows": lambda x: torch.unique(x, dim=0),
+    "unique neighbours": lambda x: torch.unique_consecutive((x > 0).flatten(), return_counts=True)[1],
+    "filled by mask": lambda x: torch.zeros_like(x).masked_scatter(x > 0, x),
+    "set by mask": lambda x: _with_positives(x.clone(), 7),
+    "split by known sizes": lambda x: x.flatten().split(
+        [*((x[:, 0] > 0).long() + 1).tolist(), 15 - 3 - int((x[:, 0] > 0).sum())]
+    )[1],
+    "positions of a packed row": lambda x: _positions_of_runs((x > 0).flatten()),
+    "taken in order": lambda x: x.flatten()[x.flatten().argsort(stable=True)],
+    "tril": lambda x: torch.ones(5, 5, dtype=torch.bool, device=x.device).tril() & (x[0] > 0)[None],
+    "differences": lambda x: torch.nn.functional.pad((x > 0).sum(dim=1).cumsum(0, dtype=torch.int32), (1, 0)).diff(),
+    "flipped": lambda x: x.flip(1).roll(1, 0),
+    "any": lambda x: torch.stack([(x > 0).any(), (x < 0).all()]),
+    "minimum": lambda x: torch.minimum(x.amax(1), x.amin(1)),
+    "stacked": lambda x: torch.cat([torch.stack([x, x]), x[None]]).transpose(0, 1),
+    "index_select": lambda x: x.index_select(1, x[0].clamp(0, COLUMNS - 1)),
+    "index_add": lambda x: torch.zeros_like(x).index_add_(1, x[0].clamp(0, COLUMNS - 1), x),
+    "scatter_add": lambda x: torch.zeros(8, dtype=x.dtype, device=x.device).scatter_add_(0, x[0].clamp(0, 7), x[1]),
     "created on the card": lambda x: torch.arange(x.numel(), device=x.device) % 3,
 }
+
+
+def _with_positives(x: Tensor, value: int) -> Tensor:
+    x[x > 0] = value
+    return x
+
+
+def _positions_of_runs(starts: Tensor) -> Tensor:
+    """Return each element's distance from the last start before it, as position ids of packed samples are made."""
+    places = torch.arange(starts.numel(), device=starts.device)
+    return places - (places * starts).cummax(0).values
 
 
 def _with_first_column(x: Tensor, value: int) -> Tensor:
@@ -115,11 +148,88 @@ def test_unknown_value_is_read_as_zero_and_reported(values: KnownValues) -> None
     """A value that a kernel would have computed is read as 0, with the place that read it."""
     before = values.log.reads.total()
 
-    found = torch.rand(LARGE, device="cuda").sum().item()
+    found = (torch.rand(LARGE, device="cuda") > 0.5).sum().item()
 
     assert 0 == found
     assert before + 1 == values.log.reads.total()
     assert any("test_known_values.py" in place for place in values.log.reads)
+
+
+def test_reading_a_loss_is_not_reported(values: KnownValues) -> None:
+    """A floating-point number is read to be printed: it is 0, and no news."""
+    before = values.log.reads.total()
+    loss = torch.rand(LARGE, device="cuda").mean()
+
+    assert 0.0 == loss.item() == loss.cpu() == torch.stack([loss, loss]).tolist()[1]
+    assert before == values.log.reads.total()
+
+
+def test_unknown_numbers_are_finite(values: KnownValues) -> None:
+    """Code that looks for NaN and infinity before it goes on finds none."""
+    before = values.log.reads.total()
+    loss = torch.rand(LARGE, device="cuda").mean()
+
+    assert torch.isfinite(loss)
+    assert not torch.isnan(loss)
+    assert not torch.isinf(loss)
+    assert before == values.log.reads.total()
+
+
+def test_known_numbers_may_be_infinite() -> None:
+    """A known number is judged by what it is."""
+    known_numbers = torch.tensor([1.0, float("inf"), float("nan")]).cuda()
+
+    assert [True, False, False] == torch.isfinite(known_numbers).tolist()
+    assert [False, True, False] == torch.isinf(known_numbers).tolist()
+    assert [False, False, True] == torch.isnan(known_numbers).tolist()
+    assert [True, True, False] == (known_numbers == known_numbers).tolist()  # noqa: PLR0124 # how NaN is found
+
+
+@pytest.mark.parametrize(
+    ("operator", "number"),
+    [
+        (torch.ones_like, 1),
+        (torch.zeros_like, 0),
+        (lambda x: torch.full_like(x, 3), 3),
+        (lambda x: torch.full_like(x, fill_value=4), 4),
+        (lambda x: x.new_zeros(8), 0),
+        (lambda x: x.new_full((8,), 5), 5),
+        (lambda x: x.new_ones((8,), dtype=torch.int32), 1),
+    ],
+)
+def test_filled_in_the_shape_of_an_unknown_tensor(operator: Callable[[Tensor], Tensor], number: int) -> None:
+    """What takes only its shape from an unknown tensor is known."""
+    assert [number] * 8 == operator(torch.rand(8, device="cuda")).tolist()
+
+
+def test_choice_of_experts_is_balanced(values: KnownValues) -> None:
+    """The largest of scores that nobody computed are every expert in turn, and the place is reported."""
+    before = values.log.balanced.total()
+
+    chosen = torch.rand(6, 4, device="cuda").topk(2, dim=-1).indices
+
+    assert [[0, 1], [2, 3]] * 3 == chosen.tolist()
+    assert [3] * 4 == torch.histc(chosen.int(), bins=4, min=0, max=3).tolist()
+    assert before + 1 == values.log.balanced.total()
+    assert any("test_known_values.py" in place for place in values.log.balanced)
+
+
+@pytest.mark.parametrize("shape", [(4096,), (2, 2048)], ids=["one row", "a vocabulary"])
+def test_other_choices_are_not_balanced(values: KnownValues, shape: tuple[int, ...]) -> None:
+    """The largest of one row, or of more alternatives than a layer has experts, is no router's choice, and unknown."""
+    assert not values.known.holds(torch.rand(shape, device="cuda").topk(2, dim=-1).indices)
+
+
+def test_times_are_reported(values: KnownValues) -> None:
+    """Whoever asks for the time between two events is told to the user: it counts launches."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    with event_times_seen(values.log.note_time):
+        start.record()
+        torch.zeros(8, device="cuda")
+        end.record()
+
+        assert start.elapsed_time(end) > 0
+    assert 1 == sum(times for place, times in values.log.times.items() if "test_known_values.py" in place)
 
 
 def test_shape_from_an_unknown_value_is_reported(values: KnownValues) -> None:
@@ -163,6 +273,21 @@ def test_host_copy_of_unknown_values_is_zero() -> None:
     """Copying unknown values to the host gives zeros, not stale bytes."""
     assert [0.0] * 8 == torch.rand(8, device="cuda").cpu().tolist()
     assert [0.0] * 8 == torch.full((8,), 3.0).copy_(torch.rand(8, device="cuda")).tolist()
+
+
+@pytest.mark.parametrize(
+    "view",
+    [lambda x: x.t(), lambda x: x[:, 1], lambda x: x[0, :1].expand(4), lambda x: x[1:]],
+    ids=["transposed", "column", "expanded", "rows"],
+)
+def test_host_copy_of_known_values_through_a_view(view: Callable[[Tensor], Tensor]) -> None:
+    """Known values are the same on the host whatever view and type they are copied through."""
+    rows = [[1, 2, 3], [4, 5, 6]]
+    expected = view(torch.tensor(rows))
+
+    assert expected.tolist() == view(known(rows)).tolist()
+    assert expected.tolist() == view(known(rows)).to("cpu", torch.float32).tolist()
+    assert expected.tolist() == torch.empty(expected.shape, dtype=torch.int32).copy_(view(known(rows))).tolist()
 
 
 def test_large_results_stay_unknown(values: KnownValues) -> None:

@@ -69,11 +69,11 @@ class EmulatedDevice:
     def running(self) -> Iterator[None]:
         """Run with the values that shape the computation kept real."""
         from pytest_vramguard.devices.emulated.known.mode import KnownValues
-        from pytest_vramguard.devices.emulated.known.triton_writes import triton_writes_seen
+        from pytest_vramguard.devices.emulated.known.watch import watching
 
         values = KnownValues()
         self._reads = values.log
-        with triton_writes_seen(values.known.forget), values:
+        with watching(values):
             yield
 
     def gaps(self) -> tuple[str, ...]:

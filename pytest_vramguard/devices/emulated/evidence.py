@@ -31,13 +31,14 @@ def gaps_in(log: ReadLog) -> tuple[str, ...]:
 
 
 def notes_in(log: ReadLog) -> tuple[str, ...]:
-    """Return where values were read that nobody computed, and where one rank spoke for others."""
-    notes = []
-    if log.reads:
-        notes.append(f"values that are not computed here were read as 0: {places_text(log.reads)}")
-    if log.assumed:
-        notes.append(f"ranks that are not run were taken to say what those that are say: {places_text(log.assumed)}")
-    return tuple(notes)
+    """Return what was taken for granted about values that nobody computed, each in a line."""
+    granted = (
+        ("values that are not computed here were read as 0", log.reads),
+        ("data-dependent: a balanced assignment to experts was assumed", log.balanced),
+        ("ranks that are not run were taken to say what those that are say", log.assumed),
+        ("times came from a clock that counts launches, so what is chosen by them may be chosen otherwise", log.times),
+    )
+    return tuple(f"{what}: {places_text(places)}" for what, places in granted if places)
 
 
 def communication_notes(device: int) -> tuple[str, ...]:

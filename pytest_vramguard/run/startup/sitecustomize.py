@@ -34,11 +34,17 @@ class TorchWatcher(importlib.abc.MetaPathFinder):
     """Asked first; lets torch be imported as always, and calls the meter when that has happened."""
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> importlib.machinery.ModuleSpec | None:
-        """Return the spec of torch with a loader that tells when it has loaded."""
+        """Return the spec of torch with a loader that tells when it has loaded.
+
+        Libraries ask for it too, only to learn whether torch is installed, so this goes on to be asked.
+        """
         if name != "torch":
             return None
         sys.meta_path.remove(self)
-        spec = importlib.util.find_spec("torch")
+        try:
+            spec = importlib.util.find_spec("torch")
+        finally:
+            sys.meta_path.insert(0, self)
         if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
             spec.loader = TellingLoader(spec.loader.name, spec.loader.path)
         return spec

@@ -265,7 +265,7 @@ class Cards(DriverMemory):
         self.ledger.counts["launches"] += count
 
     def measure(self, data: DataObject) -> None:
-        """Between two recorded events lies a microsecond for each launch, negative if they were recorded in the other order."""
+        """Between two recorded events lie 10 ms for each launch, negative if they were recorded in the other order."""
         recorded = [event for event, time in self.events.items() if time is not None]
         start, end = self.a_handle(data, recorded), self.a_handle(data, recorded)
         times = self.events.get(start), self.events.get(end)
@@ -274,7 +274,7 @@ class Cards(DriverMemory):
             self.settle(INVALID_HANDLE, code)
         else:
             self.settle(SUCCESS, code)
-            assert times[1] - times[0] == round(milliseconds * 1000)
+            assert times[1] - times[0] == round(milliseconds / 10)
 
     def destroy_event(self, data: DataObject) -> None:
         """An event is destroyed once."""

@@ -11,7 +11,9 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from pytest_vramguard.devices.emulated.known.plans import Kind, Plan, plan_of
+from pytest_vramguard.devices.emulated.known.assumed import answer_if_finite, balanced_choice, is_choice_of_experts
+from pytest_vramguard.devices.emulated.known.on_cpu import computed_on_cpu
+from pytest_vramguard.devices.emulated.known.plans import FILLED, Kind, Plan, plan_of
 from pytest_vramguard.devices.emulated.known.reads import ReadLog
 from pytest_vramguard.devices.emulated.known.storages import KnownStorages, is_small, on_host, write_storage, write_values
 from pytest_vramguard.devices.emulated.libraries import REAL_COPY_BYTES
@@ -54,6 +56,9 @@ class KnownValues(TorchDispatchMode):
         self._collectives: Collectives | None = None
         self._handlers: dict[Kind, Handler] = {
             Kind.PURE: self._pure,
+            Kind.FILLED: self._filled,
+            Kind.COMPARED: self._compared,
+            Kind.CHOSEN: self._chosen,
             Kind.MUTATING: self._mutating,
             Kind.CREATION: self._with_values,
             Kind.OPAQUE: self._unknown,
@@ -95,8 +100,13 @@ class KnownValues(TorchDispatchMode):
         return self._with_values(func, plan, args, kwargs)
 
     def _with_values(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
-        """Run an operator whose inputs are known, and give its results their values if they are small."""
+        """Run an operator whose inputs are known, and give its results their values if they are small.
+
+        A copy to the host is made of the known bytes: one that casts or gathers would begin with a kernel on the card.
+        """
         result = func(*args, **kwargs)
+        if plan.name == "aten::_to_copy" and args[0].is_cuda and not result.is_cuda:
+            return func(*_on_host(args), **kwargs)
         if _capturing():
             return result
         fresh = [tensor for tensor in _tensors((result,)) if tensor.is_cuda]
@@ -114,11 +124,44 @@ class KnownValues(TorchDispatchMode):
         A few operators pass results between their halves in a form of their own for each kind of device.
         """
         try:
-            computed = func(*_on_host(args), **_on_host(kwargs))
+            computed = computed_on_cpu(func, _on_host(args), _on_host(kwargs))
         except RuntimeError:
             return []
         pairs = zip(fresh, _tensors((computed,)), strict=False)
         return [(tensor, values) for tensor, values in pairs if tensor.shape == values.shape]
+
+    def _give(self, fresh: Tensor, values: Callable[[], Tensor]) -> None:
+        """Give a fresh tensor the values that `values` makes on the CPU, if it is small."""
+        if fresh.is_cuda and is_small(fresh):
+            write_values(fresh, values())
+            self.known.add(fresh)
+
+    def _filled(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
+        """Run an operator that takes the shape of a tensor, and fills with the number in its name or in its last argument."""
+        result = func(*args, **kwargs)
+        number = FILLED[plan.name]
+        fill: Any = kwargs.get("fill_value", args[-1]) if number is None else number
+        self._give(result, lambda: torch.full(result.shape, fill))
+        return result
+
+    def _compared(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
+        """Run a comparison; numbers that nobody computed are taken to be finite."""
+        answer = answer_if_finite(plan.name, args)
+        if answer is None or self._all_known(_tensors(args, kwargs)):
+            return self._pure(func, plan, args, kwargs)
+        result = func(*args, **kwargs)
+        self._give(result, lambda: torch.full(result.shape, answer))
+        return result
+
+    def _chosen(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
+        """Run a `topk`; where nobody computed the scores and it looks like a router's, its choice is balanced, and reported."""
+        if self._all_known(_tensors(args, kwargs)):
+            return self._with_values(func, plan, args, kwargs)
+        result = func(*args, **kwargs)
+        if is_choice_of_experts(args[0], result[1]):
+            self._give(result[1], lambda: balanced_choice(args[0], result[1]))
+            self.log.note_balanced()
+        return result
 
     def _mutating(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         targets = list(_written(plan, args, kwargs))
@@ -142,14 +185,16 @@ class KnownValues(TorchDispatchMode):
     def _into_host(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords, targets: list[Tensor]) -> Any:
         """Run an operator that writes to the host; a copy of unknown values from the card writes zeros there."""
         result = func(*args, **kwargs)
-        if plan.name == "aten::copy_" and not self._all_known(_tensors(args[1:2])):
+        if plan.name == "aten::copy_" and args[1].is_cuda:
+            if self._all_known(_tensors(args[1:2])):
+                return func(*_on_host(args), **kwargs)
             self._note_host_copy(targets[0])
         return result
 
     def _note_host_copy(self, copied: Tensor) -> None:
         """Make a small host copy of unknown values zero; a large one is zero already, and nobody decides by it."""
         if copied.numel() * copied.element_size() <= REAL_COPY_BYTES:
-            self.log.note_read()
+            self.log.note_read(copied)
             copied.zero_()
 
     def _unknown(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
@@ -171,7 +216,7 @@ class KnownValues(TorchDispatchMode):
     def _read(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         if self._all_known(_tensors(args, kwargs)):
             return func(*_on_host(args), **_on_host(kwargs))
-        self.log.note_read()
+        self.log.note_read(*_tensors(args))
         return func(*(torch.zeros((), dtype=tensor.dtype) for tensor in _tensors(args)))
 
     def _checked(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> None:
@@ -179,7 +224,7 @@ class KnownValues(TorchDispatchMode):
         if self._all_known(_tensors(args, kwargs)):
             func(*_on_host(args), **_on_host(kwargs))
         else:
-            self.log.note_read()
+            self.log.note_read(*_tensors(args, kwargs))
 
     def _shaped(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Run an operator whose result's shape depends on values, on the host, and put the result on the card."""

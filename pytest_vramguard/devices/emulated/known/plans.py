@@ -42,6 +42,17 @@ INDEXED: Final = (
     "aten::_unsafe_index_put",
 )
 """Operators that count the true values of a mask among their indices."""
+FILLED: Final = {
+    "aten::zeros_like": 0,
+    "aten::ones_like": 1,
+    "aten::full_like": None,
+    "aten::new_zeros": 0,
+    "aten::new_ones": 1,
+    "aten::new_full": None,
+}
+"""Operators that take from a tensor its shape and type alone, and what they fill with; None: with their last argument."""
+TOLD_BY_FINITENESS: Final = ("aten::isnan", "aten::isinf", "aten::eq", "aten::ne")
+"""Operators whose answer may be the same for all finite numbers."""
 
 
 COLLECTIVES: Final = ("c10d::", "_c10d_functional::")
@@ -59,6 +70,12 @@ class Kind(Enum):
     """Fresh memory or random numbers: never known."""
     CREATION = "creation"
     """From its arguments alone, without any tensor."""
+    FILLED = "filled"
+    """A number everywhere, in the shape of a tensor whose own values do not matter."""
+    COMPARED = "compared"
+    """Perhaps the same for all finite numbers, else as a pure one."""
+    CHOSEN = "chosen"
+    """The largest of some, which may be a router's choice of experts."""
     PURE = "pure"
     """From its inputs, into fresh storages."""
     MUTATING = "mutating"
@@ -75,6 +92,14 @@ class Kind(Enum):
     MASKED_SCATTER_BACKWARD = "masked_scatter_backward"
     COLLECTIVE = "collective"
     """From the inputs of several processes."""
+
+
+FUNCTIONAL_KINDS: Final = {
+    **dict.fromkeys(FILLED, Kind.FILLED),
+    **dict.fromkeys(TOLD_BY_FINITENESS, Kind.COMPARED),
+    "aten::topk": Kind.CHOSEN,
+}
+"""Kinds of operators that write to none of their arguments."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,6 +152,7 @@ def _kind(operator: OpOverload) -> Kind:
     schema = operator._schema
     name = schema.name
     by_name = {
+        **({} if schema.is_mutable else FUNCTIONAL_KINDS),
         **dict.fromkeys(READS, Kind.READ),
         **dict.fromkeys(SHAPED_BY_VALUES, Kind.SHAPED),
         **dict.fromkeys(INDEXED, Kind.INDEXED),

@@ -6,9 +6,14 @@ import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 OWN_FOLDER: Final = str(Path(__file__).parent)
+MACHINERY: Final = ("torch", "triton")
+"""Packages that ask on behalf of others."""
 MOST_PLACES: Final = 5
 """Places that a note names."""
 
@@ -18,10 +23,13 @@ class ReadLog:
     """What was read although it is not known."""
 
     reads: Counter[str] = field(default_factory=Counter)
-    """Times that 0 was given in place of an unknown value, by place."""
+    """Times that 0 was given in place of an unknown whole number or truth value, by place."""
     shapes: Counter[str] = field(default_factory=Counter)
     """Times that such a value decided a shape, by place."""
-
+    balanced: Counter[str] = field(default_factory=Counter)
+    """Times that a router's choice was taken to be balanced, by place."""
+    times: Counter[str] = field(default_factory=Counter)
+    """Times that the time between two events was asked for, by place."""
     assumed: Counter[str] = field(default_factory=Counter)
     """Times that a rank which is not run was taken to say what another one says, by place."""
 
@@ -29,9 +37,23 @@ class ReadLog:
         """Count a collective in which one rank spoke for others."""
         self.assumed[_place()] += 1
 
-    def note_read(self) -> None:
-        """Count a read for the code that asked."""
-        self.reads[_place()] += 1
+    def note_read(self, *read: Tensor) -> None:
+        """Count a read of unknown values for the code that asked, if it can decide a count or a branch.
+
+        A single floating-point value decides none before it has been compared or made a whole number: it is a loss, a norm or
+        a metric, to be printed. A comparison on the card gives a truth value, whose read is counted. One on the host is not
+        seen: code that stops early or saves the best model by a loss does so by a loss of 0.
+        """
+        if len(read) > 1 or not read[0].is_floating_point():
+            self.reads[_place()] += 1
+
+    def note_balanced(self) -> None:
+        """Count a choice of experts for the code that asked."""
+        self.balanced[_place()] += 1
+
+    def note_time(self) -> None:
+        """Count a time for the code that asked."""
+        self.times[_place()] += 1
 
     def note_shape(self, operator: str) -> None:
         """Count a shape that an unknown value decided."""
@@ -46,7 +68,7 @@ def places_text(places: Counter[str]) -> str:
 
 
 def _place() -> str:
-    """Return file and line of the innermost frame outside of torch and of this package."""
+    """Return file and line of the innermost frame outside of torch, of Triton and of this package."""
     frame = sys._getframe(2)
     while frame.f_back is not None and _is_machinery(frame.f_globals.get("__name__", ""), frame.f_code.co_filename):
         frame = frame.f_back
@@ -55,4 +77,4 @@ def _place() -> str:
 
 
 def _is_machinery(module: str, filename: str) -> bool:
-    return module == "torch" or module.startswith("torch.") or filename.startswith(OWN_FOLDER)
+    return module.partition(".")[0] in MACHINERY or filename.startswith(OWN_FOLDER)

@@ -36,6 +36,8 @@ CORE_SOURCES = (
 )
 STUB_SECTION = "vramguard_stubs"
 """Section of a library that holds what was generated, so that a test can tell it from what was written."""
+COUNTED = "static inline int vg_compute(const void *first) { (void)first; vg_count(VG_COMPUTE_CALLS, 1); return 0; }\n"
+"""What a computation does in a library that has no `vg_compute` of its own, which would know the stream of a handle."""
 RELEASES = {12: 12090, 13: 13000}
 """Majors of CUDA and the release that each answers for: the newest 12, for whose faults no code has a detour, and 13.0."""
 HEADER_WHEELS = {
@@ -141,7 +143,7 @@ def stub(name: str, kind: str, refusal_code: int) -> str:
     Callers pass arguments that the stub does not declare; the calling conventions of x86-64 and AArch64 allow that.
     """
     if kind == "compute":
-        return f"STUB int {name}(const void *first) {{ return vg_blas_compute(first); }}\n"
+        return f"STUB int {name}(const void *first) {{ return vg_compute(first); }}\n"
     if kind == "reduction":
         return f'STUB int {name}(void *handle) {{ return vg_blas_reduction(handle, "{name}"); }}\n'
     return f'STUB int {name}(void) {{ return vg_refuse("{name}", {refusal_code}); }}\n'
@@ -155,7 +157,8 @@ def stubs(library: Library, defined: set[str]) -> str:
         message = f"{library.soname}: {', '.join(strangers)}: expected names of symbols/{library.soname}.txt; correct them"
         raise BuildError(message)
     text = f'#include "core.h"\n#define STUB __attribute__((section("{STUB_SECTION}")))\n'
-    text += "int vg_blas_compute(const void *first);\nint vg_blas_reduction(void *handle, const char *name);\n"
+    text += "int vg_compute(const void *first);\n" if "vg_compute" in defined else COUNTED
+    text += "int vg_blas_reduction(void *handle, const char *name);\n"
     return text + "".join(stub(name, kind, library.refusal_code) for name, kind in symbols.items() if name not in defined)
 
 

@@ -223,7 +223,7 @@ VG_API int vg_refuse(const char *name, int code);
 /* Writes the refused names so far, one a line in order of first refusal; returns the number of names. */
 VG_API int vg_refusals(char *text, size_t capacity_bytes);
 VG_API void vg_forget_refusals(void);
-/* One unit of the emulated clock: grows by 1000 ns for each launch, so that it is equal in two equal runs. */
+/* The emulated clock: grows by 10 ms for each launch, so that it is equal in two equal runs. */
 VG_API uint64_t vg_clock_ns(void);
 
 /* ---- queue.c: streams and events ---------------------------------------------------------------------------------------- */

@@ -62,8 +62,8 @@ status cublasDestroy_v2(handle gone)
 
 /* A computation on the stream of its handle. The functions of the old interface have none: they work on the default stream.
  * Called by the stubs, which do not know whether their first argument is a handle; it is only compared. */
-status vg_blas_compute(const void *first_argument);
-status vg_blas_compute(const void *first_argument)
+status vg_compute(const void *first_argument);
+status vg_compute(const void *first_argument)
 {
     take_lock();
     const context *own = handles;
@@ -129,7 +129,7 @@ status vg_blas_reduction(handle own, const char *name)
         return NOT_INITIALIZED;
     if (own->pointer_mode != POINTER_MODE_DEVICE)
         return vg_refuse(name, NOT_SUPPORTED);
-    return vg_blas_compute(own);
+    return vg_compute(own);
 }
 
 /* The fault number of these is on the host, unlike those of the other batched factorisations: it tells of arguments alone. */

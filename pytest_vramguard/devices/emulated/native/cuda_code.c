@@ -1,9 +1,9 @@
 /* libcuda: modules, functions and launches. Modules and functions are names: no machine code is loaded or run. */
 #include "driver.h"
 
-#include <string.h>
-
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 /* ---- code and launches ---------------------------------------------------------------------------------------------------- */
 
@@ -25,6 +25,14 @@ CUresult cuModuleLoadDataEx(CUmodule *module, const void *image, unsigned option
 {
     (void)option_count, (void)options, (void)values;
     return cuModuleLoadData(module, image);
+}
+
+/* Inductor leaves the machine code of its Triton kernels in files, and loads them by name. */
+CUresult cuModuleLoad(CUmodule *module, const char *path)
+{
+    if (access(path, R_OK) != 0)
+        return CUDA_ERROR_FILE_NOT_FOUND;
+    return cuModuleLoadData(module, NULL);
 }
 
 CUresult cuModuleUnload(CUmodule module)

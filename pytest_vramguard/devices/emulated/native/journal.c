@@ -8,7 +8,8 @@
 
 #define MAX_REFUSALS 512
 #define NAME_BYTES 96
-#define LAUNCH_NS 1000
+/* So long that autotuners, which repeat a kernel until about 100 ms have gone by, end after a few launches. */
+#define LAUNCH_NS (10 * 1000 * 1000)
 
 static _Atomic uint64_t counters[VG_COUNTERS];
 static uint64_t held_bytes[VG_MAX_CARDS], held_peak_bytes[VG_MAX_CARDS];
@@ -51,7 +52,7 @@ uint64_t vg_held_peak(int device)
 
 uint64_t vg_clock_ns(void)
 {
-    return LAUNCH_NS * (vg_counted(VG_LAUNCHES) + vg_counted(VG_COMPUTE_CALLS));
+    return (uint64_t)LAUNCH_NS * (vg_counted(VG_LAUNCHES) + vg_counted(VG_COMPUTE_CALLS));
 }
 
 int vg_refuse(const char *name, int code)

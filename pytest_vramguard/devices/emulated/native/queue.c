@@ -67,14 +67,6 @@ bool vg_event_destroy(vg_event *event)
     return destroy(&events, event);
 }
 
-bool vg_event_known(const vg_event *event)
-{
-    pthread_mutex_lock(&queue_lock);
-    bool known = holds(&events, event);
-    pthread_mutex_unlock(&queue_lock);
-    return known;
-}
-
 vg_status vg_event_record(vg_event *event, const void *stream)
 {
     pthread_mutex_lock(&queue_lock);

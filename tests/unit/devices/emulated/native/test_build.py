@@ -8,6 +8,7 @@ import pytest
 
 from pytest_vramguard.devices.emulated.native import build
 from pytest_vramguard.devices.emulated.native.build import (
+    COUNTED,
     LIBRARIES,
     BuildError,
     Library,
@@ -36,7 +37,7 @@ class TestStub:
 
     def test_a_computation_is_counted(self) -> None:
         """It works on the stream of its handle."""
-        expected = "STUB int cublasSgemm_v2(const void *first) { return vg_blas_compute(first); }\n"
+        expected = "STUB int cublasSgemm_v2(const void *first) { return vg_compute(first); }\n"
         assert expected == stub("cublasSgemm_v2", "compute", 15)
 
     def test_a_reduction_asks_its_handle(self) -> None:
@@ -54,10 +55,15 @@ class TestStubs:
 
         generated = stubs(NCCL, {"ncclGetVersion", "vg_own"}).splitlines()
 
-        declared = ["int vg_blas_compute(const void *first);", "int vg_blas_reduction(void *handle, const char *name);"]
+        declared = [COUNTED.strip(), "int vg_blas_reduction(void *handle, const char *name);"]
         assert '#include "core.h"' == generated[0]
         assert declared == generated[2:4]
         assert sorted(names - {"ncclGetVersion"}) == [line.split()[2].removesuffix("(void)") for line in generated[4:]]
+
+    def test_a_library_that_knows_its_streams_computes_itself(self) -> None:
+        """What it wrote is called, and nothing generated in its place."""
+        assert "int vg_compute(const void *first);" in stubs(NCCL, {"vg_compute"}).splitlines()
+        assert COUNTED not in stubs(NCCL, {"vg_compute"})
 
     def test_a_definition_that_is_not_listed_is_a_fault(self) -> None:
         """A misspelt name does not pass for an extra function: all such names are told at once."""

@@ -1,0 +1,21 @@
+"""All that is watched while code runs on the emulated card."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pytest_vramguard.devices.emulated.known.event_times import event_times_seen
+from pytest_vramguard.devices.emulated.known.triton_writes import triton_writes_seen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pytest_vramguard.devices.emulated.known.mode import KnownValues
+
+
+@contextmanager
+def watching(values: KnownValues) -> Iterator[None]:
+    """Keep `values` real, whatever writes to them, and note in their log what is asked and not computed."""
+    with triton_writes_seen(values.known.forget), event_times_seen(values.log.note_time), values:
+        yield
