@@ -22,14 +22,18 @@ MOST_EVENTS: Final = 1_000_000
 """Events that torch keeps between two chunks; a step of a large model makes some ten thousand."""
 
 
+UNNEEDED: Final = ("free_requested", "segment_alloc", "segment_free", "segment_map", "segment_unmap", "snapshot", "oom")
+"""Events that torch need not record. Source: torch, torch/csrc/cuda/memory_snapshot.cpp."""
+
+
 def _begin_anew() -> None:
-    """Drop what was recorded, and record. Releases of torch that have no word for this drop it when recording ends."""
+    """Drop what was recorded, and record. Releases of torch that cannot be told to drop it do so when recording ends."""
     record = torch.cuda.memory._record_memory_history
-    if "clear_history" in signature(record).parameters:
-        record("all", context=None, max_entries=MOST_EVENTS, clear_history=True)
-    else:
+    known = signature(record).parameters
+    wishes = {"clear_history": True, "skip_actions": list(UNNEEDED)}
+    if "clear_history" not in known:
         record(None)
-        record("all", context=None, max_entries=MOST_EVENTS)
+    record("all", context=None, max_entries=MOST_EVENTS, **{name: value for name, value in wishes.items() if name in known})
 
 
 class Owner(Enum):

@@ -223,7 +223,7 @@ def clean() -> None:
     if not torch.cuda.is_initialized():
         return
     release_last_error()
+    torch._C._cuda_clearCublasWorkspaces()
     if any(torch.cuda.memory_allocated(card) for card in range(torch.cuda.device_count())):
         gc.collect()
-    torch._C._cuda_clearCublasWorkspaces()
     torch.cuda.empty_cache()
