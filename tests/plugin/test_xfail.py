@@ -140,7 +140,7 @@ def test_what_could_not_be_judged_is_red(run: Run, name: str) -> None:
 def test_the_reading_names_the_refused_function(run: Run, name: str) -> None:
     """The reason of the reading and of every verdict is the function that emulation does not cover."""
     case = run.cases[name]
-    reason = "emulation does not cover cudaStreamBeginCapture"
+    reason = "emulation does not cover cudaIpcGetMemHandle"
 
     assert {"kind": "not_measured", "reason": reason} == case["reading"]
     assert [reason] == [verdict["reason"] for verdict in case["verdicts"]]
@@ -152,7 +152,7 @@ def test_the_failure_names_the_refused_function(run: Run, name: str) -> None:
     expected = [
         f"UNJUDGED: test_xfail.py::{name} on rtx3060 (emulated)",
         "not judged: fit",
-        "not measured: emulation does not cover cudaStreamBeginCapture",
+        "not measured: emulation does not cover cudaIpcGetMemHandle",
     ]
 
     assert expected == run.failure_of(name)
