@@ -44,6 +44,7 @@ class Meter:
         self._scopes: list[Scope] = []
         self._samples: list[StepSample] = []
         self._step_count = 0
+        self._after_step_bytes: list[int] = []
         self._broken_phase: str | None = None
         self._base_allocated_bytes = 0
         self._base_reserved_bytes = 0
@@ -91,6 +92,7 @@ class Meter:
             with timed_step(self._samples, tokens) if warm else nullcontext():
                 yield
             self._parts.end_step()
+            self._after_step_bytes.append(torch.cuda.memory_allocated() - self._base_allocated_bytes)
 
     @contextmanager
     def _scope(self, name: str) -> Iterator[None]:
@@ -135,6 +137,7 @@ class Meter:
             phases=tuple(self._phase_peak(scope) for scope in self._phases()),
             steps=tuple(self._samples),
             step_count=self._step_count,
+            after_step_bytes=tuple(self._after_step_bytes),
             allocator_retries=_statistic("num_alloc_retries") - self._retries_before,
             out_of_memory_count=_statistic("num_ooms") - self._full_before,
             leftover_bytes=self._base_allocated_bytes,
