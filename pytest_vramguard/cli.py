@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
 
-from pytest_vramguard import __version__
+from pytest_vramguard import __version__, baseline_commands
 from pytest_vramguard.cards import load_catalogue
 from pytest_vramguard.errors import SettingsError, VramguardError
 from pytest_vramguard.reading import OutOfMemory
@@ -18,7 +18,6 @@ from pytest_vramguard.report import Report
 from pytest_vramguard.report_file import write_report
 from pytest_vramguard.run.ranks import ALL_RANKS, MOST_GPUS, Ranks, ranks_of_text
 from pytest_vramguard.settings import PROJECT_KEYS, resolve, wishes_of_mapping, wishes_of_project
-from pytest_vramguard.verdict import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,9 +83,9 @@ def run(options: argparse.Namespace) -> Answer:
     report = Report(tool=f"pytest-vramguard {__version__}", cases=cases)
     if settings.json_path is not None:
         write_report(report, settings.json_path)
-    passed = all(case.outcome is Outcome.PASS for case in cases)
+    passed = not any(case.is_red for case in cases)
     full = any(isinstance(case.reading, OutOfMemory) for case in cases)
-    accounts = [terminal.failure_text(case) + "\n\n" for case in cases if case.outcome is not Outcome.PASS]
+    accounts = [terminal.failure_text(case) + "\n\n" for case in cases if case.is_red]
     return "".join([*accounts, terminal.render(report)]), status if status and not full else int(not passed)
 
 
@@ -97,6 +96,27 @@ def doctor(options: argparse.Namespace) -> Answer:
     found = examine()
     text = examination_text.render_json(found) if options.json else examination_text.render(found)
     return text, 0 if found.usable else VramguardError.exit_code
+
+
+def baseline(options: argparse.Namespace) -> Answer:
+    """Do what one of the subcommands of `vramguard baseline` does, on the folder that `[tool.vramguard]` names.
+
+    Raises:
+        VramguardError: a setting, a baseline or a report is at fault.
+    """
+    wishes = wishes_of_project(Path("pyproject.toml"))
+    folder: Path = options.baselines or resolve(wishes).baselines
+    match options.action:
+        case "list":
+            return baseline_commands.list_all(folder)
+        case "show":
+            return baseline_commands.show(folder, options.name)
+        case "diff":
+            return baseline_commands.diff(folder, options.report)
+        case "accept":
+            return baseline_commands.accept_report(folder, options.report)
+        case _:
+            return baseline_commands.prune(folder, options.report, only_listed=options.dry_run)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -146,7 +166,27 @@ def _parser() -> _Parser:
     command.add_argument("--ranks", type=_ranks, default=ALL_RANKS, metavar="RANKS", help=_RANKS_HELP)
     command.add_argument("arguments", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its arguments")
     command.set_defaults(command=run)
+
+    _add_baseline(commands.add_parser("baseline", help="list, show, accept and remove baselines"))
     return parser
+
+
+def _add_baseline(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands of `vramguard baseline`."""
+    parser.add_argument("--baselines", type=Path, metavar="FOLDER", help="where they are (default: that of the project)")
+    parser.set_defaults(command=baseline)
+    actions = parser.add_subparsers(metavar="ACTION", dest="action", required=True)
+    actions.add_parser("list", help="one line for each baseline")
+    actions.add_parser("show", help="all numbers of a baseline").add_argument("name", help="part of the id of its case")
+    for name, text in (
+        ("diff", "how a report differs from the baselines"),
+        ("accept", "make the cases of a report the baselines"),
+        ("prune", "remove the baselines of cases that a report of the whole suite does not have"),
+    ):
+        action = actions.add_parser(name, help=text)
+        action.add_argument("report", type=Path, metavar="REPORT.json", help="what --vram-json wrote")
+        if name == "prune":
+            action.add_argument("--dry-run", action="store_true", help="only say what would be removed")
 
 
 if __name__ == "__main__":

@@ -40,3 +40,9 @@ class DeviceUnavailable(VramguardError):
     """The device cannot be had here: no real card, no CUDA build of torch, not Linux x86-64, torch loaded too early."""
 
     slug = "device"
+
+
+class BaselineError(VramguardError):
+    """A baseline is malformed, newer than this version can read, of another case, or cannot be written."""
+
+    slug = "baseline"

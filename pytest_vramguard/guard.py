@@ -8,12 +8,14 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pytest_vramguard.baselines import BaselineStore
 from pytest_vramguard.cards import load_catalogue
 from pytest_vramguard.devices import select_device
+from pytest_vramguard.devices.stack import allocator_settings
 from pytest_vramguard.errors import RecipeError
-from pytest_vramguard.gates import BandGate, FitGate, Gate, advise
+from pytest_vramguard.gates import STEADY_STEPS, BandGate, CreepGate, FitGate, Gate, GrowthGate, ShrinkGate, advise
 from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, Reading
-from pytest_vramguard.report import CaseResult
+from pytest_vramguard.report import CaseResult, environment_of
 from pytest_vramguard.units import bytes_of_gib, gib_text, size_text
 
 if TYPE_CHECKING:
@@ -94,6 +96,7 @@ class Case:
         self._device = device
         self._settings = settings
         self._folders = tuple(dict.fromkeys(folders))
+        self._recipes: list[str] = []
         self._stack = ExitStack()
         self._meter: Meter | None = None
 
@@ -159,6 +162,7 @@ class Case:
         from pytest_vramguard.recipes.train import train
 
         loaded = load_recipe(self._find(recipe)).with_overrides(**overrides)
+        self._recipes.append(loaded.fingerprint)
         train(loaded, steps=self._settings.warmup + self._settings.steps, watch=self._open_meter)
 
     def abandon(self) -> None:
@@ -171,7 +175,9 @@ class Case:
         self.error = error
         reading = self._read(error)
         self._stack.close()
-        return judged(self.id, self.card, self._device.facts(), reading, self._settings)
+        recipe = (("recipe", " ".join(self._recipes)),) if self._recipes else ()
+        conditions = (*allocator_settings(), *recipe)
+        return judged(self.id, self.card, self._device.facts(), reading, self._settings, conditions=conditions)
 
     @property
     def _open_meter(self) -> Meter:
@@ -217,25 +223,63 @@ class Case:
         return f"{size_text(self.leftover_bytes)} were still held from before this test ({since})"
 
 
-def judged(case_id: str, card: Card, device: DeviceFacts, reading: Reading, settings: Settings) -> CaseResult:
+def judged(  # noqa: PLR0913 (everything that a result is made of)
+    case_id: str,
+    card: Card,
+    device: DeviceFacts,
+    reading: Reading,
+    settings: Settings,
+    *,
+    conditions: tuple[tuple[str, str], ...],
+) -> CaseResult:
     """Return the result of a case that read `reading`: the verdict of each gate that `settings` ask for."""
+    gates = [
+        *_gates_of_card(settings),
+        *_gates_of_steps(reading, settings),
+        *_gates_of_baseline(case_id, card, device, settings, conditions),
+    ]
     return CaseResult(
         id=case_id,
         target=card.key,
         target_usable_bytes=card.usable_bytes,
         device=device,
         reading=reading,
-        verdicts=tuple(gate.judge(reading, card) for gate in _gates(settings)),
+        verdicts=tuple(gate.judge(reading, card) for gate in gates),
         advice=_advice(card, reading, settings),
+        conditions=conditions,
     )
 
 
-def _gates(settings: Settings) -> list[Gate]:
+def _gates_of_card(settings: Settings) -> list[Gate]:
     max_bytes = None if settings.max_gb is None else max(bytes_of_gib(settings.max_gb), 1)
     gates: list[Gate] = [FitGate(max_bytes=max_bytes)]
     if settings.band is not None:
         gates.append(BandGate(low=settings.band[0], high=settings.band[1]))
     return gates
+
+
+def _gates_of_steps(reading: Reading, settings: Settings) -> list[Gate]:
+    """Return the creep gate where it was asked for, or where there are steps enough to judge without being asked."""
+    if settings.max_creep_bytes is not None:
+        return [CreepGate(max_bytes=settings.max_creep_bytes)]
+    enough = isinstance(reading, Measurement) and len(reading.after_step_bytes) > STEADY_STEPS
+    return [CreepGate(max_bytes=0)] if enough else []
+
+
+def _gates_of_baseline(
+    case_id: str, card: Card, device: DeviceFacts, settings: Settings, conditions: tuple[tuple[str, str], ...]
+) -> list[Gate]:
+    """Return the gates that compare with a baseline; none where this very run is to become the baseline."""
+    if settings.accept or not (settings.max_growth or settings.max_shrink):
+        return []
+    store = BaselineStore(folder=settings.baselines)
+    reference = store.reference(case_id, card.key, device.kind, required=settings.require_baseline)
+    environment = environment_of(device, conditions)
+    return [
+        kind(peak=limit.peak, allowance=limit.allowance, reference=reference, environment=environment)
+        for kind, limits in ((GrowthGate, settings.max_growth), (ShrinkGate, settings.max_shrink))
+        for limit in limits
+    ]
 
 
 def _advice(card: Card, reading: Reading, settings: Settings) -> str | None:

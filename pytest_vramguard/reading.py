@@ -83,6 +83,8 @@ class Measurement:
     """Timed steps without the warm-up; empty on an emulated card, which has no step time."""
     step_count: int = 0
     """Steps that ran, warm-up included."""
+    after_step_bytes: tuple[int, ...] = ()
+    """Allocated memory at the end of each step that ran to its end, warm-up included."""
     allocator_retries: int = 0
     """Times the allocator had to give back cached memory before an allocation succeeded."""
     out_of_memory_count: int = 0

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pytest_vramguard.reading import NotMeasured, Reading
 from pytest_vramguard.verdict import Outcome, Verdict
+
+if TYPE_CHECKING:
+    from pytest_vramguard.baseline import Environment
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,6 +30,11 @@ class DeviceFacts:
     """Installed packages that shape the numbers, by name: torch, cuda, transformers, peft, bitsandbytes."""
 
 
+def environment_of(device: DeviceFacts, conditions: tuple[tuple[str, str], ...]) -> Environment:
+    """Return what can change a number without a change of the tested code, in one flat list."""
+    return (("device", device.kind), ("gpu", device.name), ("driver", device.driver), *device.versions, *conditions)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CaseResult:
     """One test, or one `vramguard run`, on one target."""
@@ -40,6 +49,13 @@ class CaseResult:
     verdicts: tuple[Verdict, ...]
     advice: str | None = None
     """What the utilisation suggests, where no band was asked for."""
+    conditions: tuple[tuple[str, str], ...] = ()
+    """What else shapes the numbers, by name: `allocator` (its settings) and `recipe` (a fingerprint), where there are any."""
+
+    @property
+    def environment(self) -> Environment:
+        """What the case has in common with others whose numbers may be compared with its own, or has not."""
+        return environment_of(self.device, self.conditions)
 
     @property
     def outcome(self) -> Outcome:
@@ -50,6 +66,11 @@ class CaseResult:
         if Outcome.UNJUDGED in outcomes or not outcomes:
             return Outcome.UNJUDGED
         return Outcome.PASS
+
+    @property
+    def is_red(self) -> bool:
+        """Whether the test must fail: a gate did, could not judge what it must, or none was asked."""
+        return not self.verdicts or any(verdict.is_red for verdict in self.verdicts)
 
     @property
     def peak_device_share(self) -> float | None:

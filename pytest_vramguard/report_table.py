@@ -63,6 +63,7 @@ def case_to_table(case: CaseResult) -> dict[str, object]:
         "reading": reading_to_table(case.reading),
         "verdicts": [_verdict_to_table(verdict) for verdict in case.verdicts],
         "advice": case.advice,
+        "conditions": dict(case.conditions),
     }
 
 
@@ -85,18 +86,22 @@ def _case(table: Table) -> CaseResult:
         reading=_reading(table.table("reading")),
         verdicts=tuple(map(_verdict, table.tables("verdicts"))),
         advice=table.string("advice", default=None),
+        conditions=_pairs(table.table("conditions", required=False)),
     )
 
 
+def _pairs(table: Table) -> tuple[tuple[str, str], ...]:
+    return tuple((name, table.string(name)) for name in table.mapping)
+
+
 def _device(table: Table) -> DeviceFacts:
-    versions = table.table("versions")
     return DeviceFacts(
         kind=table.string("kind"),
         name=table.string("name"),
         usable_bytes=table.integer("usable_bytes", minimum=0),
         compute_capability=table.string("compute_capability"),
         driver=table.string("driver"),
-        versions=tuple((package, versions.string(package)) for package in versions.mapping),
+        versions=_pairs(table.table("versions")),
     )
 
 
@@ -116,6 +121,7 @@ def reading_to_table(reading: Reading) -> dict[str, object]:
                 "step_seconds": [step.device_seconds for step in reading.steps],
                 "steps": [asdict(step) for step in reading.steps],
                 "step_count": reading.step_count,
+                "after_step_bytes": list(reading.after_step_bytes),
                 "allocator_retries": reading.allocator_retries,
                 "out_of_memory_count": reading.out_of_memory_count,
                 "leftover_bytes": reading.leftover_bytes,
@@ -136,13 +142,14 @@ def reading_from_table(mapping: Mapping[str, object], source: str = "reading") -
 def _reading(table: Table) -> Reading:
     kind = table.choice("kind", ("measurement", "out_of_memory", "not_measured"))
     if kind == "measurement":
-        return _measurement(table)
+        return measurement_in(table)
     if kind == "out_of_memory":
         return _out_of_memory(table)
     return NotMeasured(reason=table.string("reason"))
 
 
-def _measurement(table: Table) -> Measurement:
+def measurement_in(table: Table) -> Measurement:
+    """Return the measurement in `table`, whose faults are noted there."""
     return Measurement(
         peak_allocated_bytes=_size(table, "peak_allocated_bytes"),
         peak_reserved_bytes=_size(table, "peak_reserved_bytes"),
@@ -152,6 +159,7 @@ def _measurement(table: Table) -> Measurement:
         phases=_phases(table.table("phases")),
         steps=tuple(map(_step, table.tables("steps"))),
         step_count=table.integer("step_count", minimum=0),
+        after_step_bytes=table.integers("after_step_bytes", default=()),
         allocator_retries=table.integer("allocator_retries", minimum=0),
         out_of_memory_count=table.integer("out_of_memory_count", minimum=0),
         leftover_from=table.string("leftover_from", default=None),
@@ -230,7 +238,7 @@ def _step(table: Table) -> StepSample:
 
 def _verdict_to_table(verdict: Verdict) -> dict[str, object]:
     limit = list(verdict.limit) if isinstance(verdict.limit, tuple) else verdict.limit
-    return {**asdict(verdict), "outcome": verdict.outcome.value, "limit": limit}
+    return {**asdict(verdict), "outcome": verdict.outcome.value, "limit": limit, "causes": list(verdict.causes)}
 
 
 def _verdict(table: Table) -> Verdict:
@@ -243,6 +251,8 @@ def _verdict(table: Table) -> Verdict:
         limit=_limit(table),
         unit=table.string("unit"),
         reason=table.string("reason"),
+        required=table.boolean("required", default=True),
+        causes=table.strings("causes", default=()),
     )
 
 

@@ -6,25 +6,32 @@ Precedence: command line, then the marker of the test, then pytest's ini options
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, TypeVar, cast
 
 from pytest_vramguard.errors import SettingsError
 from pytest_vramguard.tables import checking, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Mapping, Sequence
 
+    from pytest_vramguard.gates.allowance import PeakAllowance
     from pytest_vramguard.tables import Table
 
+T = TypeVar("T")
 DeviceChoice: TypeAlias = Literal["auto", "cuda", "emulated"]
 DEVICE_CHOICES: Final = ("auto", "cuda", "emulated")
-MARKER_KEYS: Final = ("max_gb", "band", "target", "steps", "warmup")
+MARKER_KEYS: Final = ("max_gb", "band", "max_growth", "max_shrink", "max_creep", "target", "steps", "warmup")
 """Arguments of the marker `vram`."""
 NUMBER_KEYS: Final = ("steps", "warmup")
 """Keys whose values are numbers, which the ini file and the command line write as text."""
-PROJECT_KEYS: Final = (*MARKER_KEYS, "device", "json", "cards")
-"""Keys of `[tool.vramguard]`; the ini options are `vram_` and the key, for those that the command line has too."""
+SWITCH_KEYS: Final = ("require_baseline",)
+"""Keys whose values are true or false, which the ini file writes as text."""
+PROJECT_KEYS: Final = (*MARKER_KEYS, "device", "json", "cards", "baselines", "require_baseline")
+"""Keys of `[tool.vramguard]`; those of them that are text, numbers or switches are ini options too, `vram_` and the key."""
+COMMAND_KEYS: Final = (*PROJECT_KEYS, "accept")
+"""Keys of the command line. Baselines are accepted there alone: a file that says so would do it at every run."""
+BASELINES_FOLDER: Final = "vram-baselines"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +46,12 @@ class Wishes:
     max_gb: float | None = None
     band: tuple[float, float] | None = None
     cards: tuple[Path, ...] | None = None
+    max_growth: tuple[PeakAllowance, ...] | None = None
+    max_shrink: tuple[PeakAllowance, ...] | None = None
+    max_creep_bytes: int | None = None
+    baselines: Path | None = None
+    require_baseline: bool | None = None
+    accept: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +74,18 @@ class Settings:
     """Share of the card's usable bytes that the device peak must lie in, both ends inclusive; None judges no band."""
     cards: tuple[Path, ...] = ()
     """Files with further cards."""
+    max_growth: tuple[PeakAllowance, ...] = ()
+    """How much a peak may be above its baseline; none leaves growth unjudged."""
+    max_shrink: tuple[PeakAllowance, ...] = ()
+    """How much a peak may be below its baseline; none leaves it unjudged."""
+    max_creep_bytes: int | None = None
+    """How much the memory held after each step may rise a step; None judges 0 where there are enough steps to judge."""
+    baselines: Path = Path(BASELINES_FOLDER)
+    """Folder of the baselines."""
+    require_baseline: bool = False
+    """Whether a growth or shrink gate without a baseline fails the test."""
+    accept: bool = False
+    """Whether the measurements of this run become the baselines; growth and shrink are not judged then."""
 
 
 def resolve(*wishes: Wishes) -> Settings:
@@ -90,8 +115,15 @@ def wishes_of_ini(texts: Mapping[str, str | None], root: Path) -> Wishes:
     Raises:
         SettingsError: as `wishes_of_mapping`.
     """
-    said = {key: int(text) if key in NUMBER_KEYS and text.isdigit() else text for key, text in texts.items() if text}
+    said = {key: _ini_value(key, text) for key, text in texts.items() if text}
     return wishes_of_mapping(said, "ini: vram", PROJECT_KEYS, root)
+
+
+def _ini_value(key: str, text: str) -> object:
+    """Return what a text of the ini file means, or the text itself where that is refused later."""
+    if key in NUMBER_KEYS and text.isdigit():
+        return int(text)
+    return {"true": True, "false": False}.get(text.lower(), text) if key in SWITCH_KEYS else text
 
 
 def wishes_of_marker(arguments: Sequence[object], keywords: Mapping[str, object], root: Path) -> Wishes:
@@ -123,6 +155,7 @@ def _wishes(table: Table, known: tuple[str, ...], root: Path) -> Wishes:
     table.refuse_unknown(known)
     json_path = table.string("json", default=None)
     cards = table.strings("cards", default=None)
+    baselines = table.string("baselines", default=None)
     return Wishes(
         targets=_targets(table),
         device=cast("DeviceChoice | None", table.choice("device", DEVICE_CHOICES, default=None)),
@@ -132,6 +165,12 @@ def _wishes(table: Table, known: tuple[str, ...], root: Path) -> Wishes:
         max_gb=table.number("max_gb", default=None, above=0),
         band=_band(table),
         cards=None if cards is None else tuple(root / card for card in cards),
+        max_growth=_allowances(table, "max_growth"),
+        max_shrink=_allowances(table, "max_shrink"),
+        max_creep_bytes=_size(table, "max_creep"),
+        baselines=None if baselines is None else root / baselines,
+        require_baseline=table.boolean("require_baseline", default=None),
+        accept=table.boolean("accept", default=None),
     )
 
 
@@ -155,3 +194,31 @@ def _band(table: Table) -> tuple[float, float] | None:
     if not 0 <= low < high <= 1:
         table.fault("band", f"got ({low}, {high}), expected (low, high) with 0 <= low < high <= 1, as in (0.7, 0.9)")
     return low, high
+
+
+def _allowances(table: Table, key: str) -> tuple[PeakAllowance, ...] | None:
+    """Return what a text like `1%+8MiB` allows; what it should be is noted where it is something else."""
+    text = table.string(key, default=None)
+    if not text:
+        return None
+    from pytest_vramguard.gates.allowance import parse_allowances  # for the few runs that ask for it
+
+    return _parsed(table, key, text, parse_allowances)
+
+
+def _size(table: Table, key: str) -> int | None:
+    """Return the bytes in a text like `64KiB`; what it should be is noted where it is something else."""
+    text = table.string(key, default=None)
+    if not text:
+        return None
+    from pytest_vramguard.gates.allowance import parse_size  # for the few runs that ask for it
+
+    return _parsed(table, key, text, parse_size)
+
+
+def _parsed(table: Table, key: str, text: str, parse: Callable[[str], T]) -> T | None:
+    try:
+        return parse(text)
+    except ValueError as fault:
+        table.fault(key, str(fault))
+        return None

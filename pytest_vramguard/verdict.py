@@ -19,7 +19,7 @@ class Verdict:
     """What one gate decided, with everything that a reader needs to check it."""
 
     gate: str
-    """Name of the gate: `fit`, `band`."""
+    """Name of the gate: `fit`, `band`, `growth`, `shrink`."""
     metric: str
     """What was compared, always saying which peak: `peak device bytes`."""
     outcome: Outcome
@@ -31,3 +31,12 @@ class Verdict:
     """`bytes` or `share`."""
     reason: str
     """One sentence: the comparison in words, or why there was none."""
+    required: bool = True
+    """Whether UNJUDGED fails the test. Only a baseline that nobody has accepted yet may leave it green, and is listed."""
+    causes: tuple[str, ...] = ()
+    """What lies behind it, one line each, where the gate can tell."""
+
+    @property
+    def is_red(self) -> bool:
+        """Whether the test that was judged must fail."""
+        return self.outcome is Outcome.FAIL or (self.outcome is Outcome.UNJUDGED and self.required)

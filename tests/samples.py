@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
+from pytest_vramguard.baseline import Baseline
 from pytest_vramguard.cards.catalogue import Card
 from pytest_vramguard.examination import Examination, Trial
 from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, Parts, PhasePeak, StepSample
@@ -114,6 +115,15 @@ _CASE: Final = CaseResult(
 )
 
 
+_BASELINE: Final = Baseline(
+    case=_CASE.id,
+    target=_CASE.target,
+    environment=_CASE.environment,
+    measurement=_MEASUREMENT,
+    tool="pytest-vramguard 0.1.0",
+)
+
+
 def card(**fields: Any) -> Card:
     """Return a card of exactly 12 GiB, with `fields` replaced."""
     return replace(_CARD, **fields)
@@ -162,6 +172,11 @@ def device(**fields: Any) -> DeviceFacts:
 def case(**fields: Any) -> CaseResult:
     """Return a passing case, with `fields` replaced."""
     return replace(_CASE, **fields)
+
+
+def baseline(**fields: Any) -> Baseline:
+    """Return the baseline of the passing case, with `fields` replaced."""
+    return replace(_BASELINE, **fields)
 
 
 def report(*cases: CaseResult) -> Report:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -10,6 +11,9 @@ from pathlib import Path
 
 STACK = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets")
 """Packages whose version can change a number."""
+
+ALLOCATOR_VARIABLES = ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")
+"""Where the allocator's settings come from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,3 +51,12 @@ def installed_versions() -> tuple[tuple[str, str], ...]:
             continue
     build = find_torch()
     return (*found, ("cuda", build.cuda)) if build and build.cuda else tuple(found)
+
+
+def allocator_settings() -> tuple[tuple[str, str], ...]:
+    """Return the settings of the caching allocator that the environment asks for, as `allocator`; nothing if there are none.
+
+    Source: torch, c10/core/AllocatorConfig.h, which reads the first of `ALLOCATOR_VARIABLES` that is set.
+    """
+    asked = (os.environ.get(name) for name in ALLOCATOR_VARIABLES)
+    return next(((("allocator", text),) for text in asked if text), ())

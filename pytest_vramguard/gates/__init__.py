@@ -2,6 +2,8 @@
 
 from pytest_vramguard.gates.band import BandGate, advise
 from pytest_vramguard.gates.base import Gate
+from pytest_vramguard.gates.creep import STEADY_STEPS, CreepGate
 from pytest_vramguard.gates.fit import FitGate
+from pytest_vramguard.gates.growth import GrowthGate, NoBaseline, ShrinkGate
 
-__all__ = ["BandGate", "FitGate", "Gate", "advise"]
+__all__ = ["STEADY_STEPS", "BandGate", "CreepGate", "FitGate", "Gate", "GrowthGate", "NoBaseline", "ShrinkGate", "advise"]

@@ -67,6 +67,7 @@ class Meter:
         self._scopes: list[Scope] = []
         self._samples: list[StepSample] = []
         self._step_count = 0
+        self._after_step_bytes: dict[int, list[int]] = {}
         self._broken_phase: str | None = None
         self._before: dict[int, Books] = {}
 
@@ -108,6 +109,9 @@ class Meter:
             with timed_step(self._samples, tokens) if warm else nullcontext():
                 yield
             self._parts.end_step()
+            for device in devices_in_use():
+                held_bytes = torch.cuda.memory_allocated(device) - self._before_on(device).allocated_bytes
+                self._after_step_bytes.setdefault(device, []).append(held_bytes)
 
     @contextmanager
     def _scope(self, name: str) -> Iterator[None]:
@@ -167,6 +171,7 @@ class Meter:
             phases=tuple(self._phase_peak(scope.name, scope.on(device), before) for scope in self._phases()),
             steps=tuple(self._samples),
             step_count=self._step_count,
+            after_step_bytes=tuple(self._after_step_bytes.get(device, ())),
             allocator_retries=after.retries - before.retries,
             out_of_memory_count=after.full_count - before.full_count,
             leftover_bytes=before.allocated_bytes,

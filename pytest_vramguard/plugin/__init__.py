@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from pytest_vramguard.errors import VramguardError
-from pytest_vramguard.plugin.options import MARKER_HELP, OPTIONS, asks, is_case
+from pytest_vramguard.plugin.options import INI, MARKER_HELP, OPTIONS, asks, is_case
 from pytest_vramguard.plugin.reports import ReportHooks
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Register the options and their ini twins; every default is None, which means unset."""
     group = parser.getgroup("vramguard", "GPU memory of training recipes")
     for name, (text, details) in OPTIONS.items():
-        group.addoption(f"--vram-{name}", default=None, help=text, **{"metavar": name.upper(), **details})
+        metavar = {} if "action" in details else {"metavar": name.upper()}
+        group.addoption(f"--vram-{name}", default=None, help=text, **{**metavar, **details})
+    for name, text in INI.items():
         parser.addini(f"vram_{name}", text, default=None)
 
 
@@ -46,8 +48,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if HOOKS not in config.stash:  # nothing was asked for, or pytest was started without reading conftests
         pytest_load_initial_conftests(config)
     if not hasattr(config, "workerinput"):  # under pytest-xdist the workers run the tests, and this process reports
-        json_path = config.stash[HOOKS].settings.json_path if HOOKS in config.stash else None
-        config.pluginmanager.register(ReportHooks(json_path), "vramguard-report")
+        settings = config.stash[HOOKS].settings if HOOKS in config.stash else None
+        config.pluginmanager.register(ReportHooks(settings), "vramguard-report")
 
 
 @pytest.fixture

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import pytest
 
 from pytest_vramguard.errors import VramguardError
-from pytest_vramguard.plugin.options import OPTIONS, is_case
+from pytest_vramguard.plugin.options import INI, OPTIONS, is_case
 from pytest_vramguard.settings import (
-    PROJECT_KEYS,
+    BASELINES_FOLDER,
+    COMMAND_KEYS,
     Settings,
+    Wishes,
     resolve,
     wishes_of_ini,
     wishes_of_mapping,
@@ -51,9 +53,10 @@ class CaseHooks:
             VramguardError: a setting is wrong, or the target named on the command line cannot be had.
         """
         said = {name: getattr(config.known_args_namespace, f"vram_{name}", None) for name in OPTIONS}
-        self._command_line = wishes_of_mapping(said, "command line: --vram", PROJECT_KEYS, config.invocation_params.dir)
-        ini = wishes_of_ini({name: config.getini(f"vram_{name}") for name in OPTIONS}, config.rootpath)
-        self._lower = (ini, wishes_of_project(config.rootpath / "pyproject.toml"))
+        self._command_line = wishes_of_mapping(said, "command line: --vram", COMMAND_KEYS, config.invocation_params.dir)
+        ini = wishes_of_ini({name: config.getini(f"vram_{name}") for name in INI}, config.rootpath)
+        project = wishes_of_project(config.rootpath / "pyproject.toml")
+        self._lower = (ini, project, Wishes(baselines=config.rootpath / BASELINES_FOLDER))
         self.settings = resolve(self._command_line, *self._lower)
         self._guard: Guard | None = None
         self._fault: VramguardError | None = None
@@ -67,7 +70,10 @@ class CaseHooks:
 
     def pytest_report_header(self) -> str | None:
         """Say what vram tests are judged against, and what they run on."""
-        return f"vramguard: {self._guard.headline}" if self._guard else None
+        accepting = (
+            f"; accepting baselines into {self.settings.baselines}, growth is not judged" if self.settings.accept else ""
+        )
+        return f"vramguard: {self._guard.headline}{accepting}" if self._guard else None
 
     def parametrize(self, metafunc: pytest.Metafunc) -> None:
         """Have a vram test run once for each of several targets."""
@@ -236,7 +242,7 @@ def _judge(item: pytest.Item, error: BaseException | None) -> None:
     result = item.stash[RESULT] = case.conclude(error)
     if isinstance(error, VramguardError):
         _fail_usage(item, str(error))
-    if result.outcome is Outcome.PASS or case.is_foreign(error):
+    if not result.is_red or case.is_foreign(error):
         return
     item.stash[UNJUDGED] = result.outcome is Outcome.UNJUDGED
     _fail(failure_text(result), error)

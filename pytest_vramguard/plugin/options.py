@@ -8,8 +8,10 @@ if TYPE_CHECKING:
     import pytest
 
 MARKER_HELP: Final = (
-    "vram(max_gb=None, band=None, target=None, steps=None, warmup=None): measure the peak GPU memory of the test and fail it "
-    "when that is above the target card or above max_gb GiB, or when its share of the card lies outside band=(low, high)."
+    "vram(max_gb=None, band=None, max_growth=None, max_shrink=None, max_creep=None, target=None, steps=None, warmup=None): "
+    "measure the peak GPU memory of the test and fail it when that is above the target card or above max_gb GiB, when its "
+    "share of the card lies outside band=(low, high), when it is above or below the accepted baseline by more than max_growth "
+    "or max_shrink, or when the memory held after each step rises by more than max_creep."
 )
 OPTIONS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "target": (
@@ -23,14 +25,24 @@ OPTIONS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "json": ("write the vram report as JSON to this path", {}),
     "steps": ("training steps of a recipe after the warm-up", {"type": int}),
     "warmup": ("training steps of a recipe before those", {"type": int}),
+    "accept": ("make the measurements of this run the baselines; growth is not judged then", {"action": "store_true"}),
 }
 """Help of each option, and what argparse is told besides."""
+INI: Final[dict[str, str]] = {
+    **{name: text for name, (text, _details) in OPTIONS.items() if name != "accept"},
+    "max_growth": "how much the allocated peak of vram tests may be above its baseline, as in 1%, 64MiB or 1%+8MiB",
+    "max_shrink": "how much it may be below its baseline",
+    "max_creep": "how much the memory held after each training step may rise a step, as in 0 or 64KiB",
+    "baselines": "folder of the baselines (default: vram-baselines)",
+    "require_baseline": "whether a vram test without a baseline fails where growth is judged (true or false)",
+}
+"""Help of each ini option."""
 
 
 def asks(config: pytest.Config) -> bool:
     """Return whether the command line, the ini file or `pyproject.toml` asks for anything of ours."""
     said = [getattr(config.known_args_namespace, f"vram_{name}", None) is not None for name in OPTIONS]
-    if any(said) or any(config.getini(f"vram_{name}") for name in OPTIONS):
+    if any(said) or any(config.getini(f"vram_{name}") for name in INI):
         return True
     pyproject = config.rootpath / "pyproject.toml"
     return pyproject.is_file() and b"vramguard" in pyproject.read_bytes()

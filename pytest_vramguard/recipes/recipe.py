@@ -14,7 +14,9 @@ Paths in a recipe are relative to its file.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, fields
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_vramguard.errors import RecipeError
@@ -94,6 +96,16 @@ class Recipe:
     def training(self) -> Mapping[str, Any]:
         """Arguments of `TrainingArguments`."""
         return self.tables.get("training", {})
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits that differ when a table differs, or the rows that `[data]` names.
+
+        A file of rows that cannot be read counts as none: training it says what is wrong.
+        """
+        rows = self.data.path.read_bytes() if self.data.path is not None and self.data.path.is_file() else b""
+        written = json.dumps(self.tables, sort_keys=True, default=str)
+        return sha256(written.encode() + rows).hexdigest()[:12]
 
     def with_overrides(self, **overrides: Mapping[str, Any] | None) -> Recipe:
         """Return the recipe with each named table laid over its own; None drops a table, or a key of one.

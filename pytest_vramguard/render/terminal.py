@@ -48,7 +48,7 @@ def render(report: Report, *, width: int = 100) -> str:
         if isinstance(case.reading, Measurement)
         for doubt in _doubts(case.reading)
     ]
-    prose = [*advice, *doubts, *_LEGEND]
+    prose = [*advice, *doubts, *_unjudged(report.cases), *_LEGEND]
     if any(case.device.kind == "emulated" for case in report.cases):
         prose.append(_EMULATED_LEGEND)
     if timed:
@@ -58,7 +58,10 @@ def render(report: Report, *, width: int = 100) -> str:
 
 
 def failure_text(case: CaseResult) -> str:
-    """Return at most 15 lines about a case that did not pass: what each gate found, the peaks, their parts and phases."""
+    """Return at most 15 lines about a case that did not pass: what each gate found, the peaks, their parts and phases.
+
+    A gate that knows what lies behind its outcome adds up to three lines.
+    """
     headline = f"{case.outcome.value}: {case.id} on {case.target} ({case.device.kind})"
     lines = [headline, *_verdict_lines(case), *_reading_lines(case.reading)]
     return _ascii("\n".join(_one_line(line) for line in lines))
@@ -105,7 +108,11 @@ def _verdict_lines(case: CaseResult) -> list[str]:
     if isinstance(case.reading, NotMeasured):
         return [f"not judged: {', '.join(verdict.gate for verdict in case.verdicts)}"]
     open_verdicts = [verdict for verdict in case.verdicts if verdict.outcome is not Outcome.PASS]
-    return [line for verdict in open_verdicts for line in (_comparison_text(verdict), f"  {verdict.reason}")]
+    return [line for verdict in open_verdicts for line in _verdict_text(verdict)]
+
+
+def _verdict_text(verdict: Verdict) -> list[str]:
+    return [_comparison_text(verdict), f"  {verdict.reason}", *(f"  {cause}" for cause in verdict.causes)]
 
 
 def _comparison_text(verdict: Verdict) -> str:
@@ -179,6 +186,16 @@ def _doubts(reading: Measurement) -> Iterable[str]:
         yield f"the code caught {reading.out_of_memory_count} out-of-memory errors and went on"
     if reading.leftover_bytes:
         yield f"{size_text(reading.leftover_bytes)} left behind by {reading.leftover_from or 'earlier tests'} are not counted"
+
+
+def _unjudged(cases: Iterable[CaseResult]) -> list[str]:
+    """Return what a gate could not judge without making the test fail, so that it is seen all the same."""
+    return [
+        f"{case.id}: {verdict.gate} UNJUDGED: {verdict.reason}"
+        for case in cases
+        for verdict in case.verdicts
+        if verdict.outcome is Outcome.UNJUDGED and not verdict.is_red
+    ]
 
 
 def _steps(case: CaseResult) -> tuple[StepSample, ...]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from pytest_vramguard.devices.emulated import libraries
 from pytest_vramguard.devices.emulated.device_facts import facts_of
 from pytest_vramguard.devices.emulated.requirements import require_emulation
+from pytest_vramguard.devices.stack import allocator_settings
 from pytest_vramguard.errors import SettingsError
 from pytest_vramguard.guard import judged
 from pytest_vramguard.reading import NotMeasured
@@ -71,7 +72,7 @@ def run_command(command: Sequence[str], node: Node, settings: Settings) -> tuple
 
 def _judged(record: ProcessRecord, card: Card, settings: Settings) -> CaseResult:
     device = replace(facts_of(card), versions=record.versions)
-    return judged(record.name, card, device, record.reading, settings)
+    return judged(record.name, card, device, record.reading, settings, conditions=allocator_settings())
 
 
 def _environment(node: Node, folder: str, inherited: Mapping[str, str]) -> dict[str, str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_vramguard.settings import MARKER_KEYS
 from tests.plugin.projects import run_in
 
 MARKERS = {
-    "max_bg=12": ("max_bg: unknown key, expected one of max_gb, band, target, steps, warmup; did you mean 'max_gb'?"),
+    "max_bg=12": (f"max_bg: unknown key, expected one of {', '.join(MARKER_KEYS)}; did you mean 'max_gb'?"),
     "max_gb=0": "max_gb: got 0 (int), expected a number above 0",
     "max_gb=-1": "max_gb: got -1 (int), expected a number above 0",
     'max_gb="12"': "max_gb: got '12' (str), expected a number above 0",
@@ -46,8 +47,7 @@ def test_a_positional_argument_is_a_usage_error(pytester: pytest.Pytester) -> No
 
     assert run.is_clean_usage_error
     assert [
-        "test_a.py::test_case: marker vram: got the positional argument 12, "
-        "expected keywords: max_gb, band, target, steps, warmup"
+        f"test_a.py::test_case: marker vram: got the positional argument 12, expected keywords: {', '.join(MARKER_KEYS)}"
     ] == run.usage_errors
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_vramguard.settings import PROJECT_KEYS
 from tests.plugin.projects import run_in
 
-KEYS = "max_gb, band, target, steps, warmup, device, json, cards"
+KEYS = ", ".join(PROJECT_KEYS)
 CASE = "import pytest\n@pytest.mark.vram\ndef test_case(): pass\ndef test_plain(): pass\n"
 
 

@@ -7,6 +7,9 @@ from typing import Any, Final
 
 import pytest
 
+from pytest_vramguard.plugin.options import INI
+from pytest_vramguard.settings import MARKER_KEYS
+from pytest_vramguard.units import KIB
 from tests.plugin.projects import run_in
 
 # Writes what holds for each test into settings.json when collection has ended; nothing runs.
@@ -29,21 +32,24 @@ def test_plain():
     pass
 
 
-@pytest.mark.vram(target="v100-16", steps=21, warmup=22, max_gb=23, band=(0.2, 0.3))
+@pytest.mark.vram(target="v100-16", steps=21, warmup=22, max_gb=23, band=(0.2, 0.3), max_creep="24KiB")
 def test_marked():
     pass
 """
 COMMAND_LINE: Final = (
     *("--vram-target", "t4", "--vram-device", "emulated", "--vram-json", "command_line.json"),
-    *("--vram-steps", "11", "--vram-warmup", "12"),
+    *("--vram-steps", "11", "--vram-warmup", "12", "--vram-accept"),
 )
-INI = """
+INI_FILE = """
 [pytest]
 vram_target = l4
 vram_device = cuda
 vram_json = ini.json
 vram_steps = 31
 vram_warmup = 32
+vram_max_creep = 33KiB
+vram_baselines = ini
+vram_require_baseline = true
 """
 PROJECT = """
 [tool.vramguard]
@@ -54,6 +60,9 @@ steps = 41
 warmup = 42
 max_gb = 43
 band = [0.4, 0.5]
+max_creep = "44KiB"
+baselines = "project"
+require_baseline = false
 cards = ["more.toml"]
 """
 DEFAULTS: Final[dict[str, Any]] = {
@@ -65,6 +74,12 @@ DEFAULTS: Final[dict[str, Any]] = {
     "max_gb": None,
     "band": None,
     "cards": [],
+    "max_growth": [],
+    "max_shrink": [],
+    "max_creep_bytes": None,
+    "baselines": "vram-baselines",
+    "require_baseline": False,
+    "accept": False,
 }
 
 
@@ -94,6 +109,7 @@ def test_without_options_there_are_defaults(pytester: pytest.Pytester) -> None:
         "warmup": 22,
         "max_gb": 23,
         "band": [0.2, 0.3],
+        "max_creep_bytes": 24 * KIB,
     }
 
 
@@ -103,6 +119,7 @@ def test_the_table_in_pyproject_is_stronger_than_the_default(pytester: pytest.Py
     found = settings(pytester, project=PROJECT)
 
     assert found["test_plain"] == {
+        **DEFAULTS,
         "targets": ["a10g"],
         "device": "emulated",
         "json_path": "project.json",
@@ -111,15 +128,19 @@ def test_the_table_in_pyproject_is_stronger_than_the_default(pytester: pytest.Py
         "max_gb": 43,
         "band": [0.4, 0.5],
         "cards": ["more.toml"],
+        "max_creep_bytes": 44 * KIB,
+        "baselines": "project",
+        "require_baseline": False,
     }
 
 
 @pytest.mark.stack
 def test_ini_is_stronger_than_the_table_in_pyproject(pytester: pytest.Pytester) -> None:
     """Every ini option counts before the key of the same name, and is not hidden by an option that is not given."""
-    found = settings(pytester, ini=INI, project=PROJECT)
+    found = settings(pytester, ini=INI_FILE, project=PROJECT)
 
     assert found["test_plain"] == {
+        **DEFAULTS,
         "targets": ["l4"],
         "device": "cuda",
         "json_path": "ini.json",
@@ -128,15 +149,19 @@ def test_ini_is_stronger_than_the_table_in_pyproject(pytester: pytest.Pytester) 
         "max_gb": 43,
         "band": [0.4, 0.5],
         "cards": ["more.toml"],
+        "max_creep_bytes": 33 * KIB,
+        "baselines": "ini",
+        "require_baseline": True,
     }
 
 
 @pytest.mark.stack
 def test_the_marker_is_stronger_than_ini(pytester: pytest.Pytester) -> None:
     """Every argument of the marker counts before ini and `[tool.vramguard]`."""
-    found = settings(pytester, ini=INI, project=PROJECT)
+    found = settings(pytester, ini=INI_FILE, project=PROJECT)
 
     assert found["test_marked"] == {
+        **DEFAULTS,
         "targets": ["v100-16"],
         "device": "cuda",
         "json_path": "ini.json",
@@ -145,17 +170,30 @@ def test_the_marker_is_stronger_than_ini(pytester: pytest.Pytester) -> None:
         "max_gb": 23,
         "band": [0.2, 0.3],
         "cards": ["more.toml"],
+        "max_creep_bytes": 24 * KIB,
+        "baselines": "ini",
+        "require_baseline": True,
     }
 
 
 @pytest.mark.stack
 def test_the_command_line_is_stronger_than_everything(pytester: pytest.Pytester) -> None:
     """Every option counts before marker, ini and `[tool.vramguard]`; what has no option is left to them."""
-    found = settings(pytester, *COMMAND_LINE, ini=INI, project=PROJECT)
-    told = {"targets": ["t4"], "device": "emulated", "json_path": "command_line.json", "steps": 11, "warmup": 12}
+    found = settings(pytester, *COMMAND_LINE, ini=INI_FILE, project=PROJECT)
+    told: dict[str, Any] = {
+        "targets": ["t4"],
+        "device": "emulated",
+        "json_path": "command_line.json",
+        "steps": 11,
+        "warmup": 12,
+    }
 
-    assert found["test_plain"] == {**told, "max_gb": 43, "band": [0.4, 0.5], "cards": ["more.toml"]}
-    assert found["test_marked"] == {**told, "max_gb": 23, "band": [0.2, 0.3], "cards": ["more.toml"]}
+    told |= {"accept": True, "cards": ["more.toml"], "baselines": "ini", "require_baseline": True}
+    plain = {"max_gb": 43, "band": [0.4, 0.5], "max_creep_bytes": 33 * KIB}
+    marked = {"max_gb": 23, "band": [0.2, 0.3], "max_creep_bytes": 24 * KIB}
+
+    assert found["test_plain"] == {**DEFAULTS, **told, **plain}
+    assert found["test_marked"] == {**DEFAULTS, **told, **marked}
 
 
 def test_paths_begin_where_they_are_written(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +212,8 @@ def test_help_describes_every_option(pytester: pytest.Pytester) -> None:
     run = run_in(pytester, "--help")
     markers = run_in(pytester, "--markers")
 
-    for name in ("target", "device", "json", "steps", "warmup"):
-        assert f"--vram-{name}" in run.text
-        assert f"vram_{name} " in run.text
-    assert "@pytest.mark.vram(max_gb=None, band=None, target=None, steps=None, warmup=None): measure " in markers.text
+    assert [
+        name for name in ("target", "device", "json", "steps", "warmup", "accept") if f"--vram-{name}" not in run.text
+    ] == []
+    assert [name for name in INI if f"vram_{name} " not in run.text] == []
+    assert f"@pytest.mark.vram({'=None, '.join(MARKER_KEYS)}=None): measure " in markers.text

@@ -35,7 +35,7 @@ CASE_KEYS = {"id", "target", "outcome", "device", "reading", "verdicts"}
 DEVICE_KEYS = {"kind", "name", "usable_bytes", "compute_capability", "driver", "versions"}
 PEAK_KEYS = {"peak_allocated_bytes", "peak_reserved_bytes", "peak_device_bytes"}
 MEMORY_KEYS = PEAK_KEYS | {"context_bytes", "parts", "phases"}
-VERDICT_KEYS = {"gate", "metric", "outcome", "observed", "limit", "unit", "reason"}
+VERDICT_KEYS = {"gate", "metric", "outcome", "observed", "limit", "unit", "reason", "required", "causes"}
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pytest_vramguard.settings import MARKER_KEYS
 from tests.plugin.projects import HOLD, ON_RTX3060, Run, run_in, run_once
 
 pytest.importorskip("xdist")
@@ -93,7 +94,7 @@ def test_a_wrong_marker_is_a_usage_error(pytester: pytest.Pytester) -> None:
 
     assert run.is_clean_usage_error
     assert (
-        "test_faulty.py::test_faulty: marker vram: max_bg: unknown key, expected one of max_gb, band, target, steps, warmup; "
+        f"test_faulty.py::test_faulty: marker vram: max_bg: unknown key, expected one of {', '.join(MARKER_KEYS)}; "
         "did you mean 'max_gb'?"
     ) in run.result.outlines
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_vramguard.errors import SettingsError
+from pytest_vramguard.gates.allowance import parse_allowances
 from pytest_vramguard.settings import (
+    COMMAND_KEYS,
     MARKER_KEYS,
     PROJECT_KEYS,
     Settings,
@@ -34,6 +36,12 @@ EVERYTHING: dict[str, Any] = {
     "max_gb": 12.0,
     "band": (0.7, 0.9),
     "cards": (Path("cards.toml"),),
+    "max_growth": parse_allowances("1%+8MiB"),
+    "max_shrink": parse_allowances("device=64MiB"),
+    "max_creep_bytes": 65536,
+    "baselines": Path("ours"),
+    "require_baseline": True,
+    "accept": True,
 }
 """A value for every field, none of them a default."""
 
@@ -89,10 +97,17 @@ class TestMapping:
             "max_gb": 12,
             "band": [0.7, 0.9],
             "cards": ["cards.toml"],
+            "max_growth": "1%+8MiB",
+            "max_shrink": "device=64MiB",
+            "max_creep": "64KiB",
+            "baselines": "ours",
+            "require_baseline": True,
+            "accept": True,
         }
+        paths = {"json_path": ROOT / "report.json", "cards": (ROOT / "cards.toml",), "baselines": ROOT / "ours"}
 
-        assert set(PROJECT_KEYS) == set(mapping)
-        assert Wishes(**{**EVERYTHING, "json_path": ROOT / "report.json", "cards": (ROOT / "cards.toml",)}) == read(mapping)
+        assert set(COMMAND_KEYS) == set(mapping)
+        assert Wishes(**{**EVERYTHING, **paths}) == read(mapping, COMMAND_KEYS)
 
     def test_nothing_said_is_no_wish(self) -> None:
         """An empty mapping, and one whose values are None, ask for nothing."""
@@ -131,6 +146,11 @@ class TestMapping:
             ({"target": 3060}, "target: got 3060 (int), expected a list of strings"),
             ({"target": [3060]}, "target[0]: got 3060 (int), expected a non-empty string"),
             ({"cards": "cards.toml"}, "cards: got 'cards.toml' (str), expected a list of strings"),
+            ({"accept": True}, f"accept: unknown key, expected one of {', '.join(PROJECT_KEYS)}"),
+            ({"require_baseline": "yes"}, "require_baseline: got 'yes' (str), expected true or false"),
+            ({"max_shrink": 1}, "max_shrink: got 1 (int), expected a non-empty string"),
+            ({"max_growth": "a=1%"}, "max_growth: got a limit for 'a', expected one for allocated, reserved, device"),
+            ({"max_creep": "1%"}, "max_creep: got '1%', expected a size, as in '64KiB', '1.5GiB' or '0'"),
         ],
     )
     def test_a_wrong_value_is_a_fault(self, mapping: dict[str, object], fault: str) -> None:
@@ -156,13 +176,13 @@ class TestMapping:
     def test_every_fault_is_told_at_once(self) -> None:
         """Unknown keys and wrong values come in one error, a line each."""
         assert [
-            "a.toml: max_bg: unknown key, expected one of max_gb, band, target, steps, warmup; did you mean 'max_gb'?",
+            f"a.toml: max_bg: unknown key, expected one of {', '.join(MARKER_KEYS)}; did you mean 'max_gb'?",
             "a.toml: steps: got 0 (int), expected an integer of at least 1",
         ] == faults({"max_bg": 1, "steps": 0}, MARKER_KEYS)
 
     def test_a_marker_may_not_choose_the_device(self) -> None:
         """The device is that of the whole run, so the marker has no such key."""
-        assert ["a.toml: device: unknown key, expected one of max_gb, band, target, steps, warmup"] == faults(
+        assert [f"a.toml: device: unknown key, expected one of {', '.join(MARKER_KEYS)}"] == faults(
             {"device": "cuda"}, MARKER_KEYS
         )
 
@@ -209,9 +229,7 @@ class TestMarker:
         with pytest.raises(SettingsError) as caught:
             wishes_of_marker((12,), {}, ROOT)
 
-        assert "marker vram: got the positional argument 12, expected keywords: max_gb, band, target, steps, warmup" == str(
-            caught.value
-        )
+        assert f"marker vram: got the positional argument 12, expected keywords: {', '.join(MARKER_KEYS)}" == str(caught.value)
 
 
 class TestProject:
@@ -254,7 +272,7 @@ class TestProject:
             (
                 b"[tool.vramguard]\nstep = 3",
                 "pyproject.toml: tool.vramguard.step: unknown key, "
-                "expected one of max_gb, band, target, steps, warmup, device, json, cards; did you mean 'steps'?",
+                f"expected one of {', '.join(PROJECT_KEYS)}; did you mean 'steps'?",
             ),
             (
                 b"[tool.vramguard\n",
