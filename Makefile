@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := test
-.PHONY: bench build clean compat demo format lint sanitize test types venv
+.PHONY: bench build clean compat demo fidelity format lint sanitize test types venv
 
 venv: .venv/installed
 
@@ -53,6 +53,17 @@ sanitize: venv
 # Each supported release of torch in an environment of its own, one after the other; `make compat RELEASES=2.7.1` for one.
 compat: venv
 	$(BIN)/python -m tests.compat.walk $(RELEASES)
+
+# Published measurements against the emulated card, each row with the versions of its time, and the report of it: GROUND_TRUTH is a
+# folder of such files. An interrupted run goes on where it stopped; environments are kept in ENVIRONMENTS where that is given.
+FIDELITY_FILES := peft_metamathqa hf_performance_guide raschka litgpt qwen_profiling ms_swift_benchmark torchtune fsdp_qlora \
+  trl_notebooks consumer_cards
+fidelity: venv
+	@test -d "$(GROUND_TRUTH)" || { echo "GROUND_TRUTH='$(GROUND_TRUTH)': no folder, expected one with published measurements"; exit 4; }
+	for name in $(FIDELITY_FILES); do $(BIN)/python -m tests.fidelity $(GROUND_TRUTH)/$$name.jsonl --answers build/fidelity \
+	  --out tests/fidelity/results/$$name.json $(if $(ENVIRONMENTS),--environments $(ENVIRONMENTS) --keep) || exit 1; done
+	rm -rf build/fidelity
+	$(BIN)/python -m tests.fidelity.report
 
 bench: venv
 	$(BIN)/python tools/bench.py

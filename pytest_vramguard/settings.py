@@ -64,7 +64,7 @@ class Settings:
     """What the code runs on: `auto` takes a real card if there is one, else the emulated one."""
     json_path: Path | None = None
     """Where the report is written as JSON; None writes none."""
-    steps: int = 3
+    steps: int = 2
     """Training steps of a recipe after the warm-up; these are timed on a real card."""
     warmup: int = 1
     """Training steps before them. Optimizer states appear at the end of the first step: 1 step in all can miss the peak."""

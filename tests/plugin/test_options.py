@@ -69,7 +69,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "targets": [],
     "device": "auto",
     "json_path": None,
-    "steps": 3,
+    "steps": 2,
     "warmup": 1,
     "max_gb": None,
     "band": None,

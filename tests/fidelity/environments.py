@@ -1,0 +1,96 @@
+"""The environment of each era: made on demand, thrown away unless it shall be kept."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Final
+
+from pytest_vramguard.errors import VramguardError
+from pytest_vramguard.tables import reading
+
+HERE: Final = Path(__file__).parent
+TODAY: Final = "today"
+"""Key of the environment that this process runs in."""
+
+
+class EraError(VramguardError):
+    """The list of eras is at fault, or a key is asked for that it does not name."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Era:
+    """A release of torch and what was used with it."""
+
+    key: str
+    torch: str
+    packages: tuple[str, ...]
+
+
+def load_eras(path: Path = HERE / "eras.toml") -> dict[str, Era]:
+    """Return the eras by key.
+
+    Raises:
+        EraError: the file is malformed.
+    """
+    with reading(path, EraError) as root:
+        eras = [
+            Era(key=entry.string("key"), torch=entry.string("torch"), packages=tuple(entry.strings("packages")))
+            for entry in root.tables("eras")
+        ]
+    return {era.key: era for era in eras}
+
+
+class Environments:
+    """Environments in one folder, a folder each; and packages of other releases beside them, a folder each too."""
+
+    def __init__(self, folder: Path | None, *, keep: bool) -> None:
+        """Use `folder`, or a temporary one."""
+        self._folder = folder or Path(mkdtemp(prefix="vramguard-fidelity-"))
+        self._keep = keep
+        self._made: list[Path] = []
+        self._eras = load_eras()
+
+    def python(self, key: str) -> Path:
+        """Return the Python of an era, which is installed first where it is missing.
+
+        Raises:
+            EraError: no era has this key.
+            subprocess.CalledProcessError: pip could not install it, and has said why.
+        """
+        if key == TODAY:
+            return Path(sys.executable)
+        if key not in self._eras:
+            raise EraError(f"{key}: no such era, expected one of {', '.join(self._eras)}; add it to tests/fidelity/eras.toml")
+        environment = self._folder / key
+        python = environment / "bin/python"
+        if not python.exists():
+            self._made.append(environment)
+            era = self._eras[key]
+            subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+            _install(python, f"torch==={era.torch}", *era.packages)  # === would else find a build for the processor alone
+        return python
+
+    def package(self, key: str, requirement: str) -> Path:
+        """Return a folder with this release of a pure package, to stand on the path before that of the era."""
+        folder = self._folder / "packages" / requirement.replace("==", "-")
+        if not folder.exists():
+            self._made.append(folder)
+            _install(self.python(key), "--no-deps", "--target", str(folder), requirement)
+        return folder
+
+    def close(self) -> None:
+        """Delete what was made here."""
+        if not self._keep:
+            for folder in self._made:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _install(python: Path, *arguments: str) -> None:
+    """Run pip."""
+    command = [str(python), "-m", "pip", "install", "--quiet", "--no-compile", "--no-cache-dir", *arguments]
+    subprocess.run(command, check=True)

@@ -1,0 +1,172 @@
+"""The MetaMathQA comparison of PEFT: Llama-3.2-3B on an L40S, 5000 steps, counters exact to the byte.
+
+A run of 5000 steps would take an hour, so 31 stand for them: the longest batch as it comes, behind the shortest of the
+bucket before it, with the rest of its half of the bucket, and one whole typical bucket. What is fixed by the longest batch
+(the largest reserved) is taken as it is. What is taken over all steps comes from a curve through the sampled ones, applied
+to the lengths of all 5000: allocated is a straight line over the padded tokens, since what lives after a step are its
+outputs; reserved, where the cache was emptied after every step, a parabola over the padded tokens, with the outputs of the
+step before, which live until the forward pass is through; and where it was emptied after every tenth, a line over the
+longest batch since it was emptied, for each place in the ten.
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.fidelity import lengths
+from tests.fidelity.environments import load_eras
+from tests.fidelity.fits import least_squares, line_through, percentile, value_of
+from tests.fidelity.rows import NotRebuilt, Plan, Row, Run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ALLOCATED: Final = "allocated after the step, mean of the run"
+ALLOCATED_WINDOW: Final = "allocated after the step, window {}"
+MAX_RESERVED: Final = "max reserved"
+AVERAGE_RESERVED: Final = "reserved after the step, average, cache emptied every {}"
+HIGH_RESERVED: Final = "reserved after the step, 99th percentile, cache emptied every {}"
+CARDS: Final = {"NVIDIA L40S": "l40s"}
+ERA_BY_TORCH: Final = {"2.7.1": "torch-2.7.1", "2.9.0": "torch-2.9.0", "2.13.0": "torch-2.13.0"}
+PEFT_BY_ROW: Final = {
+    "0.15.2.dev0": "0.16.0",
+    "0.16.1.dev0": "0.16.0",
+    "0.17.1.dev0": "0.17.1",
+    "0.17.2.dev0": "0.18.0",
+    "0.18.1.dev0": "0.18.1",
+    "0.19.0": "0.19.0",
+    "0.19.2.dev0": "0.20.0",
+}
+"""The release that is nearest to the development version of a run and has its method."""
+
+SCIKIT_LEARN: Final = ("scikit-learn", "scipy", "joblib", "threadpoolctl")
+"""What AdaMSS needs besides."""
+
+
+def plan(row: Row) -> Plan:
+    """Return how to rebuild a row."""
+    metrics, windows = row["metrics"], row["windows"]
+    period = _period(row)
+    every = "step" if period == 1 else f"{period} steps"
+    measured = {
+        MAX_RESERVED: metrics["memory_max_reserved_bytes"],
+        AVERAGE_RESERVED.format(every): metrics["memory_reserved_avg_bytes"],
+        HIGH_RESERVED.format(every): metrics["memory_reserved_99th_bytes"],
+    }
+    if windows:
+        measured[ALLOCATED] = statistics.fmean(window[4] for window in windows)
+        measured |= {ALLOCATED_WINDOW.format(window[0]): window[4] for window in windows}
+    identity = f"{row['experiment']} torch {row['software']['torch']} {row['run_created_at'][:10]}"
+    return Plan(
+        source="peft_metamathqa", identity=identity, grade=row["grade"], measured=measured, run=_run(row, period, every)
+    )
+
+
+def _period(row: Row) -> int:
+    """Return after how many steps the cache was emptied."""
+    return 10 if "10th" in row["empty_cache_schedule"] else 1
+
+
+def _run(row: Row, period: int, every: str) -> Run | NotRebuilt:
+    """Return the run, or why there is none."""
+    train, software = row["train_config"], row["software"]
+    if row["hardware"] not in CARDS:
+        return NotRebuilt(reason=f"no card of the catalogue is called {row['hardware']}")
+    if row["metrics"]["train_total_tokens_plus_eos"] != lengths.TOKENS:
+        return NotRebuilt(
+            reason="other batches than the rest, of unknown lengths: its tokens per step are not those of batch 4"
+        )
+    if train["compile"] or train["use_amp"]:
+        return NotRebuilt(reason="compiled or with automatic mixed precision, which the run here does not do")
+    torch = software["torch"].partition("+")[0]
+    era = ERA_BY_TORCH.get(torch) or min(ERA_BY_TORCH.values(), key=lambda key: _distance(key.partition("-")[2], torch))
+    peft = PEFT_BY_ROW.get(software["peft"], software["peft"].partition(".dev")[0])
+    packages = [f"peft=={peft}"]
+    packages += SCIKIT_LEARN if row["method"] == "ADAMSS" else ()
+    steps = sampled()
+    tokens = [window[3] / lengths.STEPS * len(row["windows"]) for window in row["windows"]]
+    settings = {
+        "model": row["model"],
+        "method": row["method"],
+        "train_config": train,
+        "adapter_config": row["adapter_config"] or None,
+        "wiki_loss_passes": row["wiki_loss_passes"],
+        "empty_cache_every": period,
+        "steps": [[step.bucket * lengths.BATCHES_PER_BUCKET + step.place + 1, step.batch] for step in steps],
+    }
+    return Run(
+        script="metamathqa",
+        era=era,
+        card=CARDS[row["hardware"]],
+        settings=settings,
+        packages=tuple(packages),
+        lowered=_difference(software, era),
+        counters=lambda counted: counters(
+            counted, period, every, {w[0]: t for w, t in zip(row["windows"], tokens, strict=True)}
+        ),
+    )
+
+
+def _difference(software: Mapping[str, Any], era: str) -> str | None:
+    """Return what the versions of the run here differ in from those of the row, unless they are the same or nearly so."""
+    packages = load_eras()[era].packages
+    found = next(package.partition("==")[2] for package in packages if package.startswith("transformers=="))
+    if found == software["transformers"]:
+        return None
+    return f"transformers {found} stands for {software['transformers']}"
+
+
+def _distance(one: str, other: str) -> int:
+    """Return how far two releases of torch are apart, in minor releases."""
+    return abs(int(one.split(".")[1]) - int(other.split(".")[1]))
+
+
+def sampled() -> tuple[lengths.Step, ...]:
+    """Return the steps that stand for all."""
+    longest = lengths.longest_bucket()
+    (typical,) = lengths.typical_buckets(1)
+    return (lengths.bucket(longest - 1)[-1], *lengths.bucket(longest)[:10], *lengths.bucket(typical))
+
+
+def counters(counted: Mapping[str, Any], period: int, every: str, window_tokens: Mapping[int, float]) -> dict[str, float]:
+    """Return the value of each metric from the sampled steps; `window_tokens` are unpadded tokens per step and four more."""
+    steps = sampled()
+    padded = [float(step.longest) for step in steps]
+    line = least_squares([[1.0, length] for length in padded], counted["allocated_bytes"])
+    mean = statistics.fmean(step.longest for step in lengths.stream())
+    reserved = (_after_every_step if period == 1 else _after_every_tenth)(counted["reserved_bytes"])
+    of_window = {
+        ALLOCATED_WINDOW.format(step): value_of(line, [1.0, mean * tokens / (lengths.TOKENS / lengths.STEPS)])
+        for step, tokens in window_tokens.items()
+    }
+    return {
+        MAX_RESERVED: counted["max_reserved_bytes"],
+        AVERAGE_RESERVED.format(every): statistics.fmean(reserved),
+        HIGH_RESERVED.format(every): percentile(reserved, 99),
+        ALLOCATED: value_of(line, [1.0, mean]),
+        **of_window,
+    }
+
+
+def _after_every_step(reserved: Sequence[float]) -> list[float]:
+    """Return the memory reserved after each of all steps, where the cache was emptied after each."""
+
+    def features(step: lengths.Step, former: float) -> list[float]:
+        return [1.0, step.longest, step.longest**2, former]
+
+    steps = sampled()
+    formers = [0.0, *(float(step.longest) for step in steps[:-1])]
+    rows = [features(step, former) for step, former in zip(steps, formers, strict=True)]
+    curve = least_squares(rows[1:], reserved[1:])
+    return [value_of(curve, features(step, step.former)) for step in lengths.stream()]
+
+
+def _after_every_tenth(reserved: Sequence[float]) -> list[float]:
+    """Return the memory reserved after each of all steps, where the cache was emptied after every tenth."""
+    blocks = [(sampled()[start].longest, reserved[start : start + 10]) for start in (21, 11, 1)]  # by their longest batch
+    found = []
+    for start in range(0, lengths.STEPS, 10):
+        longest = lengths.stream()[start].longest
+        found += [line_through([(length, values[place]) for length, values in blocks], longest) for place in range(10)]
+    return found

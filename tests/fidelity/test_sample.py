@@ -1,0 +1,71 @@
+"""A change that moves a number is seen: two of the published runs with today's versions, and the report made of its results."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from tests.fidelity import fits, lengths, report
+
+HERE: Final = Path(__file__).parent
+RECORDED: Final[dict[str, Any]] = json.loads((HERE / "sample.json").read_text(encoding="utf-8"))
+OTHER_RELEASE: Final = 0.03
+"""How far another release of torch than the recorded one may be away: its allocations are its own."""
+
+
+@pytest.mark.stack
+@pytest.mark.parametrize("name", RECORDED["runs"])
+def test_published_run_keeps_its_number(name: str, tmp_path: Path) -> None:
+    """The bytes reserved and allocated are those recorded; to the byte with the recorded release of torch."""
+    recorded = RECORDED["runs"][name]
+    order, answer = tmp_path / "order.json", tmp_path / "answer.json"
+    order.write_text(json.dumps(recorded["order"]), encoding="utf-8")
+    command = [sys.executable, "-W", "ignore", str(HERE / "runs/child.py"), str(order), str(answer)]
+
+    subprocess.run(command, cwd=HERE.parents[1], env={**_environment()}, check=True)
+
+    found = json.loads(answer.read_text(encoding="utf-8"))
+    tolerance = 0.0 if found["versions"]["torch"] == RECORDED["torch"] else OTHER_RELEASE
+    assert pytest.approx(recorded["counted"], rel=tolerance, abs=0) == found["counted"]
+
+
+def _environment() -> dict[str, str]:
+    """Return the variables of a child process that finds this package."""
+    import os
+
+    return {**os.environ, "PYTHONPATH": str(HERE.parents[1]), "HF_HUB_OFFLINE": "1"}
+
+
+def test_report_is_that_of_the_results() -> None:
+    """FIDELITY.md and its picture are generated from the committed results, and not edited."""
+    assert 0 == report.main(["--check"])
+
+
+def test_known_tokens_come_out() -> None:
+    """The lengths add up to the tokens that every run of the comparison reports, but for one in a thousand."""
+    tokens = sum(sum(step.batch) + len(step.batch) for step in lengths.stream())
+
+    assert lengths.TOKENS == pytest.approx(tokens, rel=1e-3)
+    assert lengths.STEPS == len(lengths.stream())
+
+
+def test_least_squares_finds_a_line() -> None:
+    """Values on a line give the line."""
+    assert [3.0, 2.0] == pytest.approx(fits.least_squares([[1.0, x] for x in (0.0, 1.0, 5.0)], [3.0, 5.0, 13.0]))
+
+
+def test_lines_are_prolonged() -> None:
+    """Beyond the outer points the nearest line goes on."""
+    points = [(0.0, 0.0), (1.0, 1.0), (2.0, 3.0)]
+
+    assert [-1.0, 0.5, 2.0, 5.0] == [fits.line_through(points, place) for place in (-1.0, 0.5, 1.5, 3.0)]
+
+
+def test_percentile_lies_between_two_values() -> None:
+    """A percentile is taken between the two values around it."""
+    assert 1.5 == fits.percentile([2.0, 1.0], 50)

@@ -1,0 +1,17 @@
+"""TRL's notebooks: none of these rows can be rebuilt yet, and each says why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tests.fidelity.unbuilt import listed
+
+if TYPE_CHECKING:
+    from tests.fidelity.rows import Plan, Row
+
+REASON: Final = "neither versions nor lengths of the samples are recorded"
+
+
+def plan(row: Row) -> Plan:
+    """Return the row with the reason."""
+    return listed("trl_notebooks", row, REASON)
