@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := test
-.PHONY: bench build clean compat demo format lint sanitize test types venv
+.PHONY: bench build clean compat demo factory format lint sanitize test types venv
 
 venv: .venv/installed
 
@@ -53,6 +53,10 @@ sanitize: venv
 # Each supported release of torch in an environment of its own, one after the other; `make compat RELEASES=2.7.1` for one.
 compat: venv
 	$(BIN)/python -m tests.compat.walk $(RELEASES)
+
+# LLaMA-Factory's own command on its own examples, in an environment of its own.
+factory: venv
+	$(BIN)/python -m tests.compat.factory
 
 bench: venv
 	$(BIN)/python tools/bench.py
