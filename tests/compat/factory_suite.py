@@ -1,6 +1,6 @@
 """What LLaMA-Factory's examples must do below `vramguard run`.
 
-`factory.py` runs this file in an environment of LLaMA-Factory's own; hence its name, by which pytest does not find it elsewhere.
+`factory.py` runs this file in an environment of LLaMA-Factory's own; hence its name, by which pytest finds it nowhere else.
 The example files and the rows of data are those of the source distribution. The model that they name lies in a folder of that
 name, as they would find one that was downloaded: Qwen3-4B with fewer layers, without weights.
 """
@@ -27,7 +27,7 @@ BIN: Final = Path(sys.executable).parent
 MODEL: Final = "Qwen/Qwen3-4B-Instruct-2507"
 LAYERS: Final = 4
 LINEAR_FEATURES: Final = 6 * 2560 + 2 * 4096 + 3 * 9728 + 2 * 1024 + 2560
-"""Inputs and outputs of the seven linear layers of a Qwen3-4B layer: hidden 2560, queries 4096, keys and values 1024, MLP 9728."""
+"""Inputs and outputs of the seven linear layers in one of Qwen3-4B: hidden 2560, queries 4096, keys, values 1024, MLP 9728."""
 ADAPTER_BYTES: Final = 4 * 8 * LAYERS * LINEAR_FEATURES
 """A LoRA of rank 8 on each of them, in 32 bits as LLaMA-Factory raises what is trained."""
 
@@ -68,7 +68,7 @@ def test_lora_example_peaks_at_the_same_bytes_again() -> None:
 
 
 def test_qlora_example() -> None:
-    """Four bits by bitsandbytes: the adapter is what it was, and the layers take less than the half of bf16."""
+    """Four bits by bitsandbytes: the adapter has as many bytes as on 16-bit weights."""
     (case,) = train("examples/train_qlora/qwen3_lora_sft_otfq.yaml", "max_samples=4")
 
     assert "PASS" == case["outcome"]
