@@ -64,7 +64,7 @@ def main() -> int:
             sys.stderr.write(f"factory: {Path(exc.cmd[0]).name}: ended with status {exc.returncode}, expected 0; see above\n")
             return 1
         shutil.copy(HERE / SUITE, folder)
-        command = [python, "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", SUITE]
+        command = [str(python), "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", SUITE]
         asked = {SOURCE_VARIABLE: str(source), "HF_HUB_OFFLINE": "1"}
         return subprocess.run(command, cwd=folder, env={**os.environ, **asked}, check=False).returncode
 
