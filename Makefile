@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := test
-.PHONY: bench build clean compat demo fidelity format lint sanitize test types venv
+.PHONY: bench build clean compat demo factory fidelity format lint sanitize test types venv
 
 venv: .venv/installed
 
@@ -64,6 +64,10 @@ fidelity: venv
 	  --out tests/fidelity/results/$$name.json $(if $(ENVIRONMENTS),--environments $(ENVIRONMENTS) --keep) || exit 1; done
 	rm -rf build/fidelity
 	$(BIN)/python -m tests.fidelity.report
+
+# LLaMA-Factory's own command on its own examples, in an environment of its own.
+factory: venv
+	$(BIN)/python -m tests.compat.factory
 
 bench: venv
 	$(BIN)/python tools/bench.py
