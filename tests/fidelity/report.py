@@ -1,4 +1,4 @@
-"""FIDELITY.md and its picture, made of results; never edited.
+"""FIDELITY.md, its picture and the table in the README, made of results; never edited.
 
 python -m tests.fidelity.report [--check]
 """
@@ -25,7 +25,9 @@ ROOT: Final = HERE.parents[1]
 RESULTS: Final = HERE / "results"
 REPORT: Final = ROOT / "FIDELITY.md"
 PICTURE: Final = ROOT / "FIDELITY.svg"
+README: Final = ROOT / "README.md"
 SUMMARY_BEGIN: Final = "| source | metric |"
+BLANK_LINE: Final = "\n\n"
 HEAD: Final = """# Fidelity
 
 Published measurements of real cards, rebuilt on the emulated card of the same model. Made by `make fidelity` from the results
@@ -75,6 +77,13 @@ def summary(comparisons: Sequence[Comparison]) -> str:
     for comparison in comparisons:
         groups.setdefault((comparison.source, general(comparison.metric)), []).append(comparison)
     return "\n".join([head, *(_summary_line(source, metric, groups[source, metric]) for source, metric in sorted(groups))])
+
+
+def with_table(readme: str, comparisons: Sequence[Comparison]) -> str:
+    """Return the README with the summary of what was rebuilt in place of the table that it has."""
+    rebuilt = [comparison for comparison in comparisons if comparison.emulated is not None]
+    before, _, after = readme.partition(SUMMARY_BEGIN)
+    return f"{before}{summary(rebuilt)}{BLANK_LINE}{after.partition(BLANK_LINE)[2]}"
 
 
 def general(metric: str) -> str:
@@ -141,11 +150,12 @@ def _missing(comparisons: Iterable[Comparison]) -> str:
 def main(arguments: list[str]) -> int:
     """Write the report, or with --check say whether it is that of the results."""
     comparisons = load()
-    text, picture = text_of(comparisons), scatter(comparisons)
+    readme = with_table(README.read_text(encoding="utf-8"), comparisons)
+    made = {REPORT: text_of(comparisons), PICTURE: scatter(comparisons), README: readme}
     if "--check" in arguments:
-        return 0 if REPORT.read_text(encoding="utf-8") == text and PICTURE.read_text(encoding="utf-8") == picture else 1
-    REPORT.write_text(text, encoding="utf-8")
-    PICTURE.write_text(picture, encoding="utf-8")
+        return int(any(path.read_text(encoding="utf-8") != text for path, text in made.items()))
+    for path, text in made.items():
+        path.write_text(text, encoding="utf-8")
     return 0
 
 

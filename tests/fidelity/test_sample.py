@@ -42,7 +42,7 @@ def _environment() -> dict[str, str]:
 
 
 def test_report_is_that_of_the_results() -> None:
-    """FIDELITY.md and its picture are generated from the committed results, and not edited."""
+    """FIDELITY.md, its picture and the table in the README are generated from the committed results, and not edited."""
     assert 0 == report.main(["--check"])
 
 

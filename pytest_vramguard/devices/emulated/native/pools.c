@@ -11,8 +11,8 @@
 #include <stdlib.h>
 
 #define UNIT ((size_t)512)
-/* A pool takes memory from the card in these steps: cudaMemPoolAttrReservedMemCurrent is 33554432 after a first small allocation.
- * NVIDIA documents no figure; this one is what its drivers show. Near the end of the card the steps shrink to granules. */
+/* A pool takes memory from the card in these steps. NVIDIA documents no figure and no published reading of
+ * cudaMemPoolAttrReservedMemCurrent was found, so this one is an assumption. Near the end of the card the steps shrink to granules. */
 #define GROWTH_BYTES ((size_t)32 << 20)
 /* As ARENA_FACTOR of ledger.c, for requests of up to 2^31 units: H(2^31) / ln 2 is 31.9. */
 #define ARENA_FACTOR 32
