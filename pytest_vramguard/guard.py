@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_vramguard.baselines import BaselineStore
 from pytest_vramguard.cards import load_catalogue
+from pytest_vramguard.collector import collector_at_rest
 from pytest_vramguard.devices import select_device
 from pytest_vramguard.devices.stack import allocator_settings
 from pytest_vramguard.errors import RecipeError
@@ -122,7 +123,8 @@ class Case:
         Raises:
             DeviceUnavailable: the device cannot stand in for the card.
         """
-        from pytest_vramguard.meter.meter import Meter, clean
+        with collector_at_rest():  # imports torch
+            from pytest_vramguard.meter.meter import Meter, clean
 
         with ExitStack() as stack:
             clean()
