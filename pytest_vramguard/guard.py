@@ -285,8 +285,8 @@ def _gates_of_baseline(
 
 
 def _advice(card: Card, reading: Reading, settings: Settings) -> str | None:
-    if settings.band is not None or not isinstance(reading, Measurement):
-        return None
+    if settings.band is not None or not isinstance(reading, Measurement) or not reading.peak_reserved_bytes:
+        return None  # of what used no memory, as a launcher of others, no card is too large
     return advise(reading.peak_device_bytes / card.usable_bytes)
 
 

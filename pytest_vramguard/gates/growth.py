@@ -34,10 +34,12 @@ Reference: TypeAlias = Baseline | NoBaseline
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GrowthGate:
-    """Fails when a peak is larger than its baseline by more than is allowed; equal to the limit passes."""
+class BaselineGate:
+    """What both gates are: a peak beside its baseline."""
 
-    name: ClassVar[str] = "growth"
+    name: ClassVar[str]
+    sign: ClassVar[int]
+    """1 where more than the baseline is looked for, -1 where less is."""
 
     peak: PeakName
     allowance: Allowance
@@ -46,33 +48,31 @@ class GrowthGate:
     """That of the case that is judged."""
 
     def judge(self, reading: Reading, card: Card) -> Verdict:  # noqa: ARG002 (the baseline is the measure, not the card)
-        """Decide whether the peak grew.
+        """Decide whether the peak moved too far.
 
-        Compares with the baseline's peak plus the allowance, in bytes. `OutOfMemory` fails. `NotMeasured`, no baseline, and one
-        of another device or GPU give UNJUDGED with the reason. Never raises.
+        Compares with the baseline's peak plus or minus the allowance, in bytes. `OutOfMemory` fails. `NotMeasured`, no
+        baseline, and one of another device or GPU give UNJUDGED with the reason. Never raises.
         """
-        return _judge(self, reading, sign=1)
+        return _judge(self, reading)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ShrinkGate:
+class GrowthGate(BaselineGate):
+    """Fails when a peak is larger than its baseline by more than is allowed; equal to the limit passes."""
+
+    name: ClassVar[str] = "growth"
+    sign: ClassVar[int] = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShrinkGate(BaselineGate):
     """Fails when a peak is smaller than its baseline by more than is allowed; equal to the limit passes."""
 
     name: ClassVar[str] = "shrink"
-
-    peak: PeakName
-    allowance: Allowance
-    reference: Reference
-    environment: Environment
-    """That of the case that is judged."""
-
-    def judge(self, reading: Reading, card: Card) -> Verdict:  # noqa: ARG002 (the baseline is the measure, not the card)
-        """Decide whether the peak shrank, as `GrowthGate.judge` decides whether it grew."""
-        return _judge(self, reading, sign=-1)
+    sign: ClassVar[int] = -1
 
 
-def _judge(gate: GrowthGate | ShrinkGate, reading: Reading, *, sign: int) -> Verdict:
-    """Decide; `sign` is 1 where more than the baseline is looked for and -1 where less is."""
+def _judge(gate: BaselineGate, reading: Reading) -> Verdict:
     # Every branch returns, so a reading that is added and forgotten here is mypy's "missing return statement".
     match reading:
         case NotMeasured():
@@ -81,10 +81,10 @@ def _judge(gate: GrowthGate | ShrinkGate, reading: Reading, *, sign: int) -> Ver
             reason = f"out of memory in phase {reading.phase!r}: no peak to compare with the baseline"
             return _verdict(gate, Outcome.FAIL, observed_bytes=_peak_bytes(reading, gate.peak), reason=reason)
         case Measurement():
-            return _compare(gate, reading, sign)
+            return _compare(gate, reading)
 
 
-def _compare(gate: GrowthGate | ShrinkGate, measured: Measurement, sign: int) -> Verdict:
+def _compare(gate: BaselineGate, measured: Measurement) -> Verdict:
     observed_bytes = _peak_bytes(measured, gate.peak)
     if isinstance(gate.reference, NoBaseline):
         reason, required = gate.reference.reason, gate.reference.required
@@ -95,8 +95,8 @@ def _compare(gate: GrowthGate | ShrinkGate, measured: Measurement, sign: int) ->
         reason = f"the baseline says nothing about this: {keys}; accept one here, or run where it was accepted"
         return _verdict(gate, Outcome.UNJUDGED, observed_bytes=observed_bytes, reason=reason)
     baseline_bytes = _peak_bytes(gate.reference.measurement, gate.peak)
-    limit_bytes = max(baseline_bytes + sign * gate.allowance.of(baseline_bytes), 0)
-    passes = sign * observed_bytes <= sign * limit_bytes
+    limit_bytes = max(baseline_bytes + gate.sign * gate.allowance.of(baseline_bytes), 0)
+    passes = gate.sign * observed_bytes <= gate.sign * limit_bytes
     comparison = Comparison(baseline=gate.reference, measurement=measured, environment=gate.environment)
     return _verdict(
         gate,
@@ -129,7 +129,7 @@ def _peak_bytes(reading: Measurement | OutOfMemory, peak: PeakName) -> int:
 
 
 def _verdict(  # noqa: PLR0913 (the fields of a verdict)
-    gate: GrowthGate | ShrinkGate,
+    gate: BaselineGate,
     outcome: Outcome,
     *,
     reason: str,

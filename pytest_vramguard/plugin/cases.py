@@ -183,9 +183,8 @@ class CaseHooks:
 
         A report that is made while the case is open is a subtest's.
         """
-        error = call.excinfo.value if call.excinfo else None
-        if CASE in item.stash and RESULT not in item.stash and error and not isinstance(error, pytest.skip.Exception):
-            item.stash.setdefault(SUBTEST_ERROR, error)
+        if CASE in item.stash and RESULT not in item.stash and call.excinfo is not None and _fails(call.excinfo.value):
+            item.stash.setdefault(SUBTEST_ERROR, call.excinfo.value)
         report = yield
         if call.when == "teardown":
             for key in KEYS_OF_ONE_RUN:
@@ -219,6 +218,13 @@ def _noted_error(item: pytest.Item) -> BaseException | None:
     """Return the error of a `unittest` test, which pytest notes on the item instead of letting it through."""
     noted = getattr(item, "_excinfo", None)
     return noted[0].value if noted else None
+
+
+def _fails(error: BaseException) -> bool:
+    """Return whether a subtest that ended with `error` has failed, and was neither skipped nor expected to fail."""
+    from unittest import SkipTest
+
+    return not isinstance(error, (pytest.skip.Exception, pytest.xfail.Exception, SkipTest))
 
 
 def _end(item: pytest.Item, error: BaseException | None) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,7 +26,7 @@ from pytest_vramguard.run.ranks import ALL_RANKS, RANKS_VARIABLE
 from pytest_vramguard.tables import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pytest_vramguard.cards import Card
     from pytest_vramguard.reading import Reading
@@ -130,11 +131,16 @@ class ProcessRecord:
 
 def _records(folder: Path, command: str, ranks: Ranks) -> list[ProcessRecord]:
     """Return what each process left; one that began to use a card and left nothing is not measured."""
-    ended = [record for path in sorted(folder.glob("*.json"), key=_by_rank) for record in _of_process(path, command)]
-    killed = [
-        _unmeasured(f"{command} [{path.stem}]", "the process was killed before it could say what it measured")
-        for path in sorted(folder.glob("*.begun"), key=_by_rank)
-        if not path.with_suffix(".json").exists()
+    stems = {path.stem for path in folder.iterdir() if path.suffix in {".begun", ".json"}}
+    names = {stem: f"{command} [{label}]" for stem, label in _labels(stems).items()}
+    records = [
+        record
+        for stem, name in names.items()
+        for record in (
+            _of_process(folder / f"{stem}.json", name)
+            if (folder / f"{stem}.json").exists()
+            else [_unmeasured(name, "the process was killed before it could say what it measured")]
+        )
     ]
     missed = [
         _unmeasured(f"{command} [rank-{rank}]", f"rank {rank}: asked for with --ranks, but no such rank used a card")
@@ -142,20 +148,35 @@ def _records(folder: Path, command: str, ranks: Ranks) -> list[ProcessRecord]:
         if not any(folder.glob(f"rank-{rank}-*"))
     ]
     nobody = _unmeasured(command, "no process of the command used a CUDA card")
-    return [*ended, *killed, *missed] or [nobody]
+    return [*records, *missed] or [nobody]
 
 
-def _by_rank(path: Path) -> list[int]:
-    """Return the numbers in the name of a record: rank and process."""
-    return [int(part) for part in path.stem.split("-") if part.isdecimal()]
+def _labels(stems: Iterable[str]) -> dict[str, str]:
+    """Return, by the name of its record, what each process is called in the report.
+
+    Process numbers differ from run to run, so the processes of a rank, and those of no rank, are counted instead: a case has
+    the same id, and with it the same baseline, every time.
+    """
+    counts: Counter[str] = Counter()
+    labels = {}
+    for stem in sorted(stems, key=_numbers):
+        rank = stem[: stem.index("process-")]
+        counts[rank] += 1
+        labels[stem] = f"{rank}process-{counts[rank]}"
+    return labels
+
+
+def _numbers(stem: str) -> list[int]:
+    """Return the numbers in the name of a record: ranks and process."""
+    return [int(part) for part in stem.split("-") if part.isdecimal()]
 
 
 def _unmeasured(name: str, reason: str) -> ProcessRecord:
     return ProcessRecord(name=name, reading=NotMeasured(reason=reason))
 
 
-def _of_process(path: Path, command: str) -> list[ProcessRecord]:
-    """Return a record for each card that a process used; its name says which, unless there was but one."""
+def _of_process(path: Path, name: str) -> list[ProcessRecord]:
+    """Return a record for each card that a process used, named `name` and, unless there was but one, the card."""
     with reading(path, ReportError) as root:
         versions = root.table("versions")
         packages = tuple((package, versions.string(package)) for package in versions.mapping)
@@ -163,7 +184,7 @@ def _of_process(path: Path, command: str) -> list[ProcessRecord]:
         several = len(tables) > 1
         return [
             ProcessRecord(
-                name=f"{command} [{path.stem}{'-cuda-' + str(table.integer('device')) if several else ''}]",
+                name=f"{name.removesuffix(']')}-cuda-{table.integer('device')}]" if several else name,
                 reading=reading_from_table(table.table("reading").mapping, source=path.name),
                 versions=packages,
             )

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Final
 
 from tests.compat.walk import HERE, build_wheel
+from tests.environments import install as pip_install
+from tests.environments import make_environment
 
 LLAMAFACTORY: Final = "llamafactory==0.9.5"
 TORCH: Final = "torch===2.14.1"
@@ -35,9 +37,8 @@ def install(wheel: Path, environment: Path) -> Path:
 
     uv installs, since pip goes through release after release of what gradio needs for minutes and does not come to an end.
     """
-    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-    python = environment / "bin/python"
-    subprocess.run([python, "-m", "pip", "install", "--quiet", "--no-cache-dir", "uv"], check=True)
+    python = make_environment(environment)
+    pip_install(python, "uv")
     uv = (python, "-m", "uv", "pip", "install", "--quiet", "--no-cache", "--python", python)
     subprocess.run([*uv, TORCH, LLAMAFACTORY, *FOR_THE_TESTS, wheel], check=True)
     return python

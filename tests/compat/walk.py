@@ -21,6 +21,7 @@ from typing import Final
 
 from pytest_vramguard.errors import VramguardError
 from pytest_vramguard.tables import reading
+from tests.environments import install, make_environment
 
 HERE: Final = Path(__file__).parent
 ROOT: Final = HERE.parents[1]
@@ -92,15 +93,6 @@ def build_wheel(folder: Path) -> Path:
     return next(folder.glob("*.whl"))
 
 
-def install(era: Era, wheel: Path, environment: Path) -> Path:
-    """Make the environment of an era; return its Python."""
-    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-    python = environment / "bin/python"
-    pip = (str(python), "-m", "pip", "install", "--quiet", "--no-compile", "--no-cache-dir")
-    subprocess.run([*pip, *era.requirements, str(wheel)], check=True)
-    return python
-
-
 def try_suite(era: Era, python: Path, folder: Path) -> Outcome:
     """Run the suite with the Python of an era, in a folder of its own, so that nothing of this checkout is imported."""
     shutil.copy(HERE / "suite.py", folder)
@@ -134,7 +126,8 @@ def walk(era: Era, wheel: Path) -> Outcome:
     """Try one era, and delete what was installed for it."""
     with tempfile.TemporaryDirectory(prefix="vramguard-compat-") as folder:
         try:
-            python = install(era, wheel, Path(folder, "environment"))
+            python = make_environment(Path(folder, "environment"))
+            install(python, *era.requirements, str(wheel))
         except subprocess.CalledProcessError:  # pip has said why
             return Outcome(era=era, passed=False, versions={}, allocated_bytes={})
         return try_suite(era, python, Path(folder))

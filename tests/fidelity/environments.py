@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Final
 
 from pytest_vramguard.errors import VramguardError
 from pytest_vramguard.tables import reading
+from tests.environments import install, make_environment
 
 HERE: Final = Path(__file__).parent
 TODAY: Final = "today"
@@ -71,8 +71,8 @@ class Environments:
         if not python.exists():
             self._made.append(environment)
             era = self._eras[key]
-            subprocess.run([sys.executable, "-m", "venv", environment], check=True)
-            _install(python, f"torch==={era.torch}", *era.packages)  # === would else find a build for the processor alone
+            make_environment(environment)
+            install(python, f"torch==={era.torch}", *era.packages)  # === would else find a build for the processor alone
         return python
 
     def package(self, key: str, requirement: str) -> Path:
@@ -80,7 +80,7 @@ class Environments:
         folder = self._folder / "packages" / requirement.replace("==", "-")
         if not folder.exists():
             self._made.append(folder)
-            _install(self.python(key), "--no-deps", "--target", str(folder), requirement)
+            install(self.python(key), "--no-deps", "--target", str(folder), requirement)
         return folder
 
     def close(self) -> None:
@@ -88,9 +88,3 @@ class Environments:
         if not self._keep:
             for folder in self._made:
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _install(python: Path, *arguments: str) -> None:
-    """Run pip."""
-    command = [str(python), "-m", "pip", "install", "--quiet", "--no-compile", "--no-cache-dir", *arguments]
-    subprocess.run(command, check=True)

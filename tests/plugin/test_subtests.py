@@ -35,7 +35,20 @@ def test_skips_one(subtests):
         hold(2**20)
 
 
+def test_expects_one_to_fail(subtests):
+    with subtests.test("expected"):
+        pytest.xfail("not mended yet")
+    with subtests.test("fits"):
+        hold(2**20)
+
+
 class TestOfUnittest(TestCase):
+    def test_skips_one(self):
+        with self.subTest("skipped"):
+            self.skipTest("not here")
+        with self.subTest("fits"):
+            hold(2**20)
+
     def test_fills_the_card(self):
         with self.subTest("full"):
             hold(2**36)
@@ -64,6 +77,8 @@ def test_an_error_of_a_subtest_is_not_judged(run: Run) -> None:
     assert "FAILED" == run.outcomes["test_raises"]
 
 
-def test_a_skipped_subtest_is_no_error(run: Run) -> None:
-    """The rest of the test is measured."""
-    assert "PASS" == run.verdicts["test_skips_one"]
+@pytest.mark.parametrize("name", ["test_skips_one", "test_expects_one_to_fail", "TestOfUnittest::test_skips_one"])
+def test_a_subtest_that_did_not_fail_is_no_error(run: Run, name: str) -> None:
+    """After one that was skipped or expected to fail, the rest of the test is measured and judged."""
+    assert "PASS" == run.verdicts[name]
+    assert 2**20 == run.cases[name]["reading"]["peak_allocated_bytes"]

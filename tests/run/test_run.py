@@ -53,7 +53,7 @@ def test_launcher_is_no_case(vramguard: Any) -> None:
     (case,) = ended.cases
 
     assert (0, "PASS") == (ended.status, case["outcome"])
-    assert "[rank-0-local-0-process-" in case["id"]
+    assert case["id"].endswith("[rank-0-local-0-process-1]")
 
 
 def test_accelerate_launch(vramguard: Any) -> None:

@@ -155,13 +155,23 @@ def test_unknown_value_is_read_as_zero_and_reported(values: KnownValues) -> None
     assert any("test_known_values.py" in place for place in values.log.reads)
 
 
-def test_reading_a_loss_is_not_reported(values: KnownValues) -> None:
-    """A floating-point number is read to be printed: it is 0, and no news."""
-    before = values.log.reads.total()
+def test_reading_a_loss_is_counted_apart(values: KnownValues) -> None:
+    """A floating-point number is mostly read to be printed: it is 0, and its places are not among those of counts."""
+    reads, metrics = values.log.reads.total(), values.log.metrics.total()
     loss = torch.rand(LARGE, device="cuda").mean()
 
     assert 0.0 == loss.item() == loss.cpu() == torch.stack([loss, loss]).tolist()[1]
-    assert before == values.log.reads.total()
+    assert (reads, metrics + 3) == (values.log.reads.total(), values.log.metrics.total())
+    assert any("test_known_values.py" in place for place in values.log.metrics)
+
+
+def test_a_large_copy_of_unknown_numbers_is_counted(values: KnownValues) -> None:
+    """Whatever its size, what is copied to the host is zero and has a place."""
+    before = values.log.reads.total()
+    unknown = torch.randint(9, (2**19,), device="cuda")
+
+    assert 0 == unknown.cpu().count_nonzero()
+    assert before + 1 == values.log.reads.total()
 
 
 def test_unknown_numbers_are_finite(values: KnownValues) -> None:

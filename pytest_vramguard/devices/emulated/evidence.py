@@ -34,6 +34,7 @@ def notes_in(log: ReadLog) -> tuple[str, ...]:
     """Return what was taken for granted about values that nobody computed, each in a line."""
     granted = (
         ("values that are not computed here were read as 0", log.reads),
+        ("losses or metrics that are not computed here were read as 0", log.metrics),
         ("data-dependent: a balanced assignment to experts was assumed", log.balanced),
         ("ranks that are not run were taken to say what those that are say", log.assumed),
         ("times came from a clock that counts launches, so what is chosen by them may be chosen otherwise", log.times),

@@ -246,3 +246,26 @@ def test_a_destroyed_stream_spoils_its_capture(cards: Libraries) -> None:
     assert (INVALID_HANDLE, 0) == ended(cards, stream)
     assert SUCCESS == cards.allocate("cudaMalloc", 1)[0]
     assert SUCCESS == cards.call("cudaDeviceSynchronize")
+
+
+def test_memory_of_a_graph_is_refused_by_name(cards: Libraries) -> None:
+    """What would become an allocation or a release inside the graph neither happens at once nor passes unseen."""
+    stream, address, outside = stream_of(cards), c_void_p(), c_void_p()
+    assert SUCCESS == cards.runtime.cudaMallocAsync(byref(outside), c_size_t(512), c_void_p(stream))
+    assert SUCCESS == began(cards, stream)
+
+    codes = (
+        cards.runtime.cudaMallocAsync(byref(address), c_size_t(512), c_void_p(stream)),
+        cards.runtime.cudaFreeAsync(outside, c_void_p(stream)),
+        cards.call_driver("cuMemAllocAsync", ctypes.addressof(address), 512, stream),
+        cards.call_driver("cuMemFreeAsync", outside.value or 0, stream),
+    )
+
+    assert (801, 801, 801, 801) == codes
+    assert [
+        "cudaMallocAsync under capture",
+        "cudaFreeAsync under capture",
+        "cuMemAllocAsync under capture",
+        "cuMemFreeAsync under capture",
+    ] == cards.refused()
+    assert address.value is None

@@ -192,9 +192,9 @@ class KnownValues(TorchDispatchMode):
         return result
 
     def _note_host_copy(self, copied: Tensor) -> None:
-        """Make a small host copy of unknown values zero; a large one is zero already, and nobody decides by it."""
+        """Count a host copy of unknown values and make it zero; the card has given no bytes for a large one, so that it is."""
+        self.log.note_read(copied)
         if copied.numel() * copied.element_size() <= REAL_COPY_BYTES:
-            self.log.note_read(copied)
             copied.zero_()
 
     def _unknown(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:

@@ -24,6 +24,8 @@ class ReadLog:
 
     reads: Counter[str] = field(default_factory=Counter)
     """Times that 0 was given in place of an unknown whole number or truth value, by place."""
+    metrics: Counter[str] = field(default_factory=Counter)
+    """Times that it was given in place of a floating-point one, by place."""
     shapes: Counter[str] = field(default_factory=Counter)
     """Times that such a value decided a shape, by place."""
     balanced: Counter[str] = field(default_factory=Counter)
@@ -38,14 +40,13 @@ class ReadLog:
         self.assumed[_place()] += 1
 
     def note_read(self, *read: Tensor) -> None:
-        """Count a read of unknown values for the code that asked, if it can decide a count or a branch.
+        """Count a read of unknown values for the code that asked.
 
-        A single floating-point value decides none before it has been compared or made a whole number: it is a loss, a norm or
-        a metric, to be printed. A comparison on the card gives a truth value, whose read is counted. One on the host is not
-        seen: code that stops early or saves the best model by a loss does so by a loss of 0.
+        A single floating-point value is a loss, a norm or a metric, and decides nothing as long as it is only printed; so it is
+        counted apart. One that the host compares does decide: code that stops early by its loss does so by a loss of 0.
         """
-        if len(read) > 1 or not read[0].is_floating_point():
-            self.reads[_place()] += 1
+        metric = len(read) == 1 and read[0].is_floating_point()
+        (self.metrics if metric else self.reads)[_place()] += 1
 
     def note_balanced(self) -> None:
         """Count a choice of experts for the code that asked."""

@@ -32,6 +32,7 @@ CORE_SOURCES = (
     "handles.c",
     "queue.c",
     "captures.c",
+    "synchronise.c",
     "graphs.c",
 )
 STUB_SECTION = "vramguard_stubs"

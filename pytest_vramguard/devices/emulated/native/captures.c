@@ -91,10 +91,18 @@ static vg_status waiting(void)
     return status;
 }
 
-static vg_status stream_waiting(const void *stream)
+vg_status stream_waiting(const void *stream)
 {
     capture *of = capturing(stream);
     return of != NULL ? spoil(of, VG_CAPTURE_UNSUPPORTED) : default_stream_waits(stream);
+}
+
+vg_status spoil_all(vg_status why)
+{
+    vg_status status = VG_OK;
+    for (capture *each = captures; each != NULL; each = each->next)
+        status = spoil(each, why);
+    return status;
 }
 
 static bool join(capture *joined, vg_stream *stream)
@@ -265,6 +273,12 @@ vg_status vg_capture_of(const void *stream, vg_capture_state *state, uint64_t *i
     return known ? VG_OK : VG_INVALID_HANDLE;
 }
 
+bool vg_captured(const void *stream)
+{
+    vg_capture_state state;
+    return vg_capture_of(stream, &state, NULL, NULL) == VG_OK && state != VG_CAPTURE_NONE;
+}
+
 /* The lock is held. */
 static vg_status take_in(capture *of, int lane, const vg_work *work)
 {
@@ -317,44 +331,4 @@ vg_status vg_may_wait(void)
     vg_status status = waiting();
     pthread_mutex_unlock(&queue_lock);
     return status;
-}
-
-/* ---- synchronisation ------------------------------------------------------------------------------------------------------- */
-
-static vg_status synchronised(vg_status status)
-{
-    if (status != VG_OK)
-        return status;
-    vg_count(VG_SYNCHRONISATIONS, 1);
-    vg_settle_pools();
-    return VG_OK;
-}
-
-vg_status vg_synchronise(void)
-{
-    vg_status status = VG_OK;
-    pthread_mutex_lock(&queue_lock);
-    for (capture *each = captures; each != NULL; each = each->next)
-        status = spoil(each, VG_CAPTURE_UNSUPPORTED);
-    pthread_mutex_unlock(&queue_lock);
-    return synchronised(status);
-}
-
-vg_status vg_stream_query(const void *stream)
-{
-    pthread_mutex_lock(&queue_lock);
-    bool known = is_default_stream(stream) || own_stream(stream) != NULL;
-    vg_status status = known ? stream_waiting(stream) : VG_INVALID_HANDLE;
-    pthread_mutex_unlock(&queue_lock);
-    return status;
-}
-
-vg_status vg_synchronise_event(void)
-{
-    return synchronised(VG_OK);
-}
-
-vg_status vg_stream_synchronise(const void *stream)
-{
-    return synchronised(vg_stream_query(stream));
 }

@@ -284,6 +284,8 @@ VG_API vg_status vg_capture_begin(const void *stream, vg_capture_mode mode);
 VG_API vg_status vg_capture_end(const void *stream, vg_graph **graph);
 /* An invalid handle for a stream that is none. `id` and `graph`, which may be NULL, are written if a capture is active. */
 VG_API vg_status vg_capture_of(const void *stream, vg_capture_state *state, uint64_t *id, vg_graph **graph);
+/* Whether work of the stream is captured, or was until something spoiled it. */
+VG_API bool vg_captured(const void *stream);
 /* What the next work of a stream under capture will follow; until that work, `nodes` is the capture's. */
 VG_API void vg_capture_dependencies(const void *stream, vg_node ***nodes, size_t *count);
 /* Returns how this thread was affected by captures so far, and sets how it is from now on. */

@@ -61,7 +61,11 @@ CUresult cuMemAllocFromPoolAsync(CUdeviceptr *address, size_t size_bytes, CUmemo
 {
     if (any_device() != CUDA_SUCCESS)
         return any_device();
-    return vg_stream_known(stream) ? status(vg_pool_allocate((vg_pool *)pool, size_bytes, (void **)address)) : CUDA_ERROR_INVALID_HANDLE;
+    if (!vg_stream_known(stream))
+        return CUDA_ERROR_INVALID_HANDLE;
+    if (vg_captured(stream)) /* it would become a node of the graph */
+        return (CUresult)vg_refuse("cuMemAllocAsync under capture", CUDA_ERROR_NOT_SUPPORTED);
+    return status(vg_pool_allocate((vg_pool *)pool, size_bytes, (void **)address));
 }
 
 CUresult cuMemAllocAsync(CUdeviceptr *address, size_t size_bytes, CUstream stream)
@@ -71,5 +75,9 @@ CUresult cuMemAllocAsync(CUdeviceptr *address, size_t size_bytes, CUstream strea
 
 CUresult cuMemFreeAsync(CUdeviceptr address, CUstream stream)
 {
-    return vg_stream_known(stream) ? status(vg_release(VG_DEVICE, (void *)address)) : CUDA_ERROR_INVALID_HANDLE;
+    if (!vg_stream_known(stream))
+        return CUDA_ERROR_INVALID_HANDLE;
+    if (vg_captured(stream))
+        return (CUresult)vg_refuse("cuMemFreeAsync under capture", CUDA_ERROR_NOT_SUPPORTED);
+    return status(vg_release(VG_DEVICE, (void *)address));
 }

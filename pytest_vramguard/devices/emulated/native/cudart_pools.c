@@ -63,6 +63,8 @@ cudaError_t cudaMallocFromPoolAsync(void **address, size_t size_bytes, cudaMemPo
         return done(cudaErrorNoDevice);
     if (!vg_stream_known(stream))
         return done(cudaErrorInvalidResourceHandle);
+    if (vg_captured(stream)) /* it would become a node of the graph */
+        return refuse("cudaMallocAsync under capture");
     return status(vg_pool_allocate((vg_pool *)pool, size_bytes, address));
 }
 
@@ -73,7 +75,9 @@ cudaError_t cudaMallocAsync(void **address, size_t size_bytes, cudaStream_t stre
 
 cudaError_t cudaFreeAsync(void *address, cudaStream_t stream)
 {
-    return vg_stream_known(stream) ? status(vg_release(VG_DEVICE, address)) : done(cudaErrorInvalidResourceHandle);
+    if (!vg_stream_known(stream))
+        return done(cudaErrorInvalidResourceHandle);
+    return vg_captured(stream) ? refuse("cudaFreeAsync under capture") : status(vg_release(VG_DEVICE, address));
 }
 
 /* Memory of graphs' own allocation nodes, which are refused: there is none. */

@@ -62,6 +62,10 @@ vg_status record_in_capture(vg_event *event, const vg_stream *stream);
 vg_status wait_in_capture(vg_stream *stream, const vg_event *event);
 /* The error, if any, of asking or waiting for an event. */
 vg_status event_in_capture(const vg_event *event);
+/* The error, if any, of asking or waiting for a stream. */
+vg_status stream_waiting(const void *stream);
+/* Spoils every capture; `why` if there was one. */
+vg_status spoil_all(vg_status why);
 /* Takes work into the graph that `stream` is captured into, if it is. */
 vg_status capture_work(const void *stream, const vg_work *work, bool *captured);
 
