@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := test
-.PHONY: bench build clean compat demo factory fidelity format lint sanitize test types venv
+.PHONY: bench build clean compat demo factory fidelity format lint long sanitize test types venv
 
 venv: .venv/installed
 
@@ -28,7 +28,11 @@ demo: venv
 
 test: venv
 	$(MAKE) --no-print-directory --jobs 2 --output-sync lint types build
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not gpu and not long"
+
+# The tests that `make test` leaves out: whole frameworks, launchers of many processes, and planted regressions.
+long: venv
+	$(BIN)/python -m pytest -n 2 --dist load -m "long and not gpu"
 
 lint: venv
 	$(BIN)/ruff format --check .

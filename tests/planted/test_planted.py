@@ -13,7 +13,7 @@ from tests.plugin.projects import ON_RTX3060, Run, run_once
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.stack
+pytestmark = [pytest.mark.stack, pytest.mark.long]
 
 RECIPE: Final = """
 [model]

@@ -161,6 +161,7 @@ def ranks_of(ended: Any) -> dict[int, dict[str, Any]]:
     return {int(case["id"].rpartition("[rank-")[2].partition("-")[0]): case["reading"] for case in ended.cases}
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("scripts")
 def test_fsdp2_of_all_ranks_and_of_two_that_stand_for_them(vramguard: Any) -> None:
     """Every rank has the same peak, to the byte, also in a second run in which only the first and the last are run."""
@@ -177,6 +178,7 @@ def test_fsdp2_of_all_ranks_and_of_two_that_stand_for_them(vramguard: Any) -> No
     assert "of 4 ranks only 0, 3 were run: what another one would differ in is not known" in ranks_of(chosen)[0]["notes"]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("scripts")
 def test_one_of_64_ranks(vramguard: Any) -> None:
     """A single rank holds one 64th of the weights; NCCL's buffers, a ring and a tree, lie outside the allocator."""
@@ -189,6 +191,7 @@ def test_one_of_64_ranks(vramguard: Any) -> None:
     assert "NCCL's buffers: 576.0 MiB of the memory outside the allocator, by formula" in reading["notes"]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("scripts")
 def test_accelerate_launch_on_two_cards(vramguard: Any) -> None:
     """A plain loop under `accelerate launch` runs DDP, and what its ranks gather is what they put in."""
@@ -198,6 +201,7 @@ def test_accelerate_launch_on_two_cards(vramguard: Any) -> None:
     assert (0, ["PASS", "PASS"]) == (ended.status, [case["outcome"] for case in ended.cases]), ended.text
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("scripts")
 @pytest.mark.parametrize(("ranks", "said"), [("all", "sum 3"), ("0", "sum 2")])
 def test_other_kinds_of_parallelism(vramguard: Any, ranks: str, said: str) -> None:

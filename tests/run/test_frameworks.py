@@ -68,6 +68,7 @@ def measured(tmp_path: Path) -> Callable[..., tuple[list[dict[str, Any]], str]]:
     return run
 
 
+@pytest.mark.long
 def test_trl_sft(measured: Any, tmp_path: Path) -> None:
     """`trl sft` with a dataset and a model from disk, and LoRA."""
     tiny.model(dtype=torch.bfloat16).save_pretrained(tmp_path / "model")
@@ -85,6 +86,7 @@ def test_trl_sft(measured: Any, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.long
 def test_accelerate_launch_with_accumulation_and_mixed_precision(measured: Any, tmp_path: Path) -> None:
     """`accelerate launch` of a loop that accumulates gradients in bf16 and gathers known labels and unknown losses."""
     tmp_path.joinpath("loop.py").write_text(LOOP, encoding="utf-8")

@@ -65,6 +65,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
     return pytester.path
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("project")
 def test_every_method_trains_and_repeats(pytester: pytest.Pytester) -> None:
     """Each method trains two steps and passes; a second process sees the same peaks to the byte."""

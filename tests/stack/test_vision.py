@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING
 
 import pytest
@@ -116,6 +115,7 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Path:
     return pytester.path
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("project")
 def test_classifiers_train_and_repeat(pytester: pytest.Pytester) -> None:
     """Networks with convolutions, batch normalisation and attention pass and repeat; a recurrent one names what is missing."""
@@ -130,7 +130,7 @@ def test_classifiers_train_and_repeat(pytester: pytest.Pytester) -> None:
     assert "emulation does not cover cudnnCreateRNNDescriptor" in str(recurrent)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("diffusers") is None, reason="diffusers is not installed: pip install diffusers")
+@pytest.mark.long
 @pytest.mark.usefixtures("project")
 def test_diffusion_adapters_train_and_repeat(pytester: pytest.Pytester) -> None:
     """A LoRA on a U-Net and one on a diffusion transformer train three steps, pass and repeat."""

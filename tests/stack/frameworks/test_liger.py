@@ -30,6 +30,7 @@ def test_kernels(vram, kernels, tmp_path):
 """
 
 
+@pytest.mark.long
 def test_liger_trains_saves_memory_and_repeats(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second process sees the same peaks to the byte; the fused loss keeps no logits, so the peak is lower than without."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -124,6 +124,7 @@ def test_quantised(twice: Runner, tmp_path: Path, quantization: BitsAndBytesConf
     assert STEPS == twice(run).reading.step_count
 
 
+@pytest.mark.long
 def test_compiled(twice: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`torch_compile` makes Inductor and Triton compile the step for the card; from their cache it peaks the same."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
