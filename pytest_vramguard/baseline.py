@@ -129,6 +129,15 @@ def changed_keys(before: Environment, now: Environment) -> tuple[KeyChange, ...]
     )
 
 
+def incomparable(before: Environment, now: Environment) -> str | None:
+    """Return why a measurement in `now` is not to be compared with one in `before`; None if it may be."""
+    apart = [change for change in changed_keys(before, now) if change.key in MUST_AGREE]
+    if not apart:
+        return None
+    keys = ", ".join(f"{change.key} was {change.before!r} and is {change.now!r}" for change in apart)
+    return f"the baseline says nothing about this: {keys}; accept one here, or run where it was accepted"
+
+
 def _changes(sizes: Iterable[tuple[str, int, int]]) -> tuple[SizeChange, ...]:
     found = [SizeChange(name=name, before_bytes=before, now_bytes=now) for name, before, now in sizes if before != now]
     return tuple(sorted(found, key=lambda change: -change.growth_bytes))

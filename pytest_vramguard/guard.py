@@ -14,7 +14,18 @@ from pytest_vramguard.collector import collector_at_rest
 from pytest_vramguard.devices import select_device
 from pytest_vramguard.devices.stack import allocator_settings
 from pytest_vramguard.errors import RecipeError
-from pytest_vramguard.gates import STEADY_STEPS, BandGate, CreepGate, FitGate, Gate, GrowthGate, ShrinkGate, advise
+from pytest_vramguard.gates import (
+    STEADY_STEPS,
+    BandGate,
+    CreepGate,
+    FitGate,
+    Gate,
+    GrowthGate,
+    ShrinkGate,
+    WorkGate,
+    WorkGrowthGate,
+    advise,
+)
 from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, Reading
 from pytest_vramguard.report import CaseResult, environment_of
 from pytest_vramguard.units import bytes_of_gib, gib_text, size_text
@@ -136,6 +147,7 @@ class Case:
                 warmup_steps=self._settings.warmup,
                 target_context_bytes=self.card.context_bytes,
                 measures_context=known_context_bytes is None,
+                counted_step=self._device.counted_step,
             )
             self._meter.begin()
             self._stack = stack.pop_all()
@@ -216,9 +228,10 @@ class Case:
 
     def _annotated(self, reading: Measurement | OutOfMemory) -> Reading:
         annotated = replace(reading, notes=(*reading.notes, *self._device.notes()), outside=self._device.outside())
-        if isinstance(annotated, Measurement) and annotated.leftover_bytes:
-            return replace(annotated, leftover_from=self.culprit)
-        return annotated
+        if not isinstance(annotated, Measurement):
+            return annotated
+        culprit = self.culprit if annotated.leftover_bytes else None
+        return replace(annotated, leftover_from=culprit, work=self._device.work())
 
     def _leftover_text(self) -> str:
         since = f"since {self.culprit}" if self.culprit else "since before the first case"
@@ -261,27 +274,39 @@ def _gates_of_card(settings: Settings) -> list[Gate]:
 
 
 def _gates_of_steps(reading: Reading, settings: Settings) -> list[Gate]:
-    """Return the creep gate where it was asked for, or where there are steps enough to judge without being asked."""
-    if settings.max_creep_bytes is not None:
-        return [CreepGate(max_bytes=settings.max_creep_bytes)]
+    """Return the gates of the work of a step, and the creep gate where it was asked for, or where there are steps enough."""
+    gates: list[Gate] = [WorkGate(figure=figure, most=most) for figure, most in settings.work_limits.items()]
     enough = isinstance(reading, Measurement) and len(reading.after_step_bytes) > STEADY_STEPS
-    return [CreepGate(max_bytes=0)] if enough else []
+    if settings.max_creep_bytes is not None or enough:
+        gates.append(CreepGate(max_bytes=settings.max_creep_bytes or 0))
+    return gates
 
 
 def _gates_of_baseline(
     case_id: str, card: Card, device: DeviceFacts, settings: Settings, conditions: tuple[tuple[str, str], ...]
 ) -> list[Gate]:
     """Return the gates that compare with a baseline; none where this very run is to become the baseline."""
-    if settings.accept or not (settings.max_growth or settings.max_shrink):
+    if settings.accept or not (settings.max_growth or settings.max_shrink or settings.work_growth):
         return []
     store = BaselineStore(folder=settings.baselines)
     reference = store.reference(case_id, card.key, device.kind, required=settings.require_baseline)
     environment = environment_of(device, conditions)
-    return [
+    peaks: list[Gate] = [
         kind(peak=limit.peak, allowance=limit.allowance, reference=reference, environment=environment)
         for kind, limits in ((GrowthGate, settings.max_growth), (ShrinkGate, settings.max_shrink))
         for limit in limits
     ]
+    work = [
+        WorkGrowthGate(
+            figure=figure,
+            allowance=allowance,
+            reference=reference,
+            baseline_required=settings.require_baseline,
+            environment=environment,
+        )
+        for figure, allowance in settings.work_growth.items()
+    ]
+    return [*peaks, *work]
 
 
 def _advice(card: Card, reading: Reading, settings: Settings) -> str | None:

@@ -8,7 +8,11 @@ All sizes are integer bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TypeAlias
+from fractions import Fraction
+from typing import Literal, TypeAlias
+
+WorkName: TypeAlias = Literal["launches", "syncs", "copied", "driver_allocations", "flops"]
+"""A figure of the work of a step."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +72,69 @@ class StepSample:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SyncSite:
+    """A place at which the host waited for the card: it copied or read a value, or asked to wait."""
+
+    place: str
+    """File and line of the innermost code that belongs to no library: `src/train.py:31`."""
+    code: str | None
+    """The line of source there; None where it could not be read."""
+    via: str | None
+    """Where the library that waited on its behalf did so: `transformers/trainer.py:2034`; None if it did so itself."""
+    count: int
+    """Times, in all steps that were counted."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Work:
+    """What the steady steps asked of an emulated card, all of them together; equal in equal runs, and no time.
+
+    Steady steps are those after the first that ran to their end.
+    """
+
+    step_count: int
+    """Steps that were counted."""
+    kernel_launches: int
+    """Kernels of the program that were launched; of a CUDA graph that is replayed, each of its kernels."""
+    library_calls: int
+    """Calls of cuBLAS, cuDNN, NCCL and the like that compute: one each, however many kernels a real card runs for it."""
+    syncs: tuple[SyncSite, ...]
+    """Where the host waited for the card, the most frequent first."""
+    bytes_to_device: int
+    bytes_to_host: int
+    driver_allocations: int
+    """Allocations of device memory that reached the driver (`cudaMalloc`, `cuMemCreate`), past PyTorch's cache."""
+    flops: int
+    """Floating-point operations of matrix products, attention and convolutions of PyTorch, in the first of the steps alone."""
+
+    @property
+    def a_step(self) -> dict[WorkName, Fraction]:
+        """Each figure of one step, exactly: the average of the steps, but for the operations; `step_count` must not be 0."""
+        totals: dict[WorkName, int] = {
+            "launches": self.launches,
+            "syncs": self.sync_count,
+            "copied": self.copied_bytes,
+            "driver_allocations": self.driver_allocations,
+        }
+        return {**{name: Fraction(total, self.step_count) for name, total in totals.items()}, "flops": Fraction(self.flops)}
+
+    @property
+    def launches(self) -> int:
+        """Kernels and library calls."""
+        return self.kernel_launches + self.library_calls
+
+    @property
+    def sync_count(self) -> int:
+        """Times that the host waited."""
+        return sum(site.count for site in self.syncs)
+
+    @property
+    def copied_bytes(self) -> int:
+        """Bytes copied between host and card, both ways."""
+        return self.bytes_to_device + self.bytes_to_host
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
     """A case that ran to its end."""
 
@@ -78,6 +145,8 @@ class Measurement:
     parts: Parts
     outside: OutsideMemory | None = None
     """None on a real card, whose driver does not say."""
+    work: Work | None = None
+    """None on a real card, where nobody counts it."""
     phases: tuple[PhasePeak, ...] = ()
     steps: tuple[StepSample, ...] = ()
     """Timed steps without the warm-up; empty on an emulated card, which has no step time."""

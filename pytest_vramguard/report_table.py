@@ -12,7 +12,17 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Final
 
 from pytest_vramguard.errors import VramguardError
-from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, OutsideMemory, Parts, PhasePeak, StepSample
+from pytest_vramguard.reading import (
+    Measurement,
+    NotMeasured,
+    OutOfMemory,
+    OutsideMemory,
+    Parts,
+    PhasePeak,
+    StepSample,
+    SyncSite,
+    Work,
+)
 from pytest_vramguard.report import CaseResult, DeviceFacts, Report
 from pytest_vramguard.tables import checking
 from pytest_vramguard.verdict import Outcome, Verdict
@@ -118,6 +128,7 @@ def reading_to_table(reading: Reading) -> dict[str, object]:
             return {
                 "kind": "measurement",
                 **_memory_to_table(reading),
+                "work": None if reading.work is None else _work_to_table(reading.work),
                 "step_seconds": [step.device_seconds for step in reading.steps],
                 "steps": [asdict(step) for step in reading.steps],
                 "step_count": reading.step_count,
@@ -156,6 +167,7 @@ def measurement_in(table: Table) -> Measurement:
         context_bytes=_size(table, "context_bytes"),
         parts=_parts(table.table("parts")),
         outside=_outside(table),
+        work=_work(table),
         phases=_phases(table.table("phases")),
         steps=tuple(map(_step, table.tables("steps"))),
         step_count=table.integer("step_count", minimum=0),
@@ -208,6 +220,27 @@ def _outside(table: Table) -> OutsideMemory | None:
         return None
     outside = table.table("outside")
     return OutsideMemory(**{field.name: _size(outside, field.name) for field in fields(OutsideMemory)})
+
+
+def _work_to_table(work: Work) -> dict[str, object]:
+    return {**asdict(work), "syncs": [asdict(site) for site in work.syncs]}
+
+
+def _work(table: Table) -> Work | None:
+    if table.mapping.get("work") is None:
+        return None
+    work = table.table("work")
+    counted = (field.name for field in fields(Work) if field.name != "syncs")
+    return Work(syncs=tuple(map(_sync, work.tables("syncs"))), **{name: work.integer(name, minimum=0) for name in counted})
+
+
+def _sync(table: Table) -> SyncSite:
+    return SyncSite(
+        place=table.string("place"),
+        code=table.string("code", default=None),
+        via=table.string("via", default=None),
+        count=table.integer("count", minimum=1),
+    )
 
 
 def _phases_to_table(phases: Iterable[PhasePeak]) -> dict[str, object]:

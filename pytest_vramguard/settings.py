@@ -15,15 +15,25 @@ from pytest_vramguard.tables import checking, reading
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pytest_vramguard.gates.allowance import PeakAllowance
+    from pytest_vramguard.gates.allowance import Allowance, PeakAllowance
+    from pytest_vramguard.reading import WorkName
     from pytest_vramguard.tables import Table
 
 T = TypeVar("T")
 DeviceChoice: TypeAlias = Literal["auto", "cuda", "emulated"]
 DEVICE_CHOICES: Final = ("auto", "cuda", "emulated")
-MARKER_KEYS: Final = ("max_gb", "band", "max_growth", "max_shrink", "max_creep", "target", "steps", "warmup")
+WORK_KEYS: Final = (
+    "max_syncs",
+    "max_driver_allocations",
+    "max_launches_growth",
+    "max_syncs_growth",
+    "max_copied_growth",
+    "max_flops_growth",
+)
+"""Limits of what a step asks of an emulated card."""
+MARKER_KEYS: Final = ("max_gb", "band", "max_growth", "max_shrink", "max_creep", *WORK_KEYS, "target", "steps", "warmup")
 """Arguments of the marker `vram`."""
-NUMBER_KEYS: Final = ("steps", "warmup")
+NUMBER_KEYS: Final = ("steps", "warmup", "max_syncs", "max_driver_allocations")
 """Keys whose values are numbers, which the ini file and the command line write as text."""
 SWITCH_KEYS: Final = ("require_baseline",)
 """Keys whose values are true or false, which the ini file writes as text."""
@@ -49,6 +59,12 @@ class Wishes:
     max_growth: tuple[PeakAllowance, ...] | None = None
     max_shrink: tuple[PeakAllowance, ...] | None = None
     max_creep_bytes: int | None = None
+    max_syncs: int | None = None
+    max_driver_allocations: int | None = None
+    max_launches_growth: Allowance | None = None
+    max_syncs_growth: Allowance | None = None
+    max_copied_growth: Allowance | None = None
+    max_flops_growth: Allowance | None = None
     baselines: Path | None = None
     require_baseline: bool | None = None
     accept: bool | None = None
@@ -80,12 +96,41 @@ class Settings:
     """How much a peak may be below its baseline; none leaves it unjudged."""
     max_creep_bytes: int | None = None
     """How much the memory held after each step may rise a step; None judges 0 where there are enough steps to judge."""
+    max_syncs: int | None = None
+    """How often the host may wait for an emulated card in a steady step; None judges no number."""
+    max_driver_allocations: int | None = None
+    """How many allocations of a steady step may reach the driver of an emulated card; None judges no number."""
+    max_launches_growth: Allowance | None = None
+    """How many more kernels and library calls than its baseline a steady step may launch; None leaves it unjudged, as below."""
+    max_syncs_growth: Allowance | None = None
+    """How much more often than in its baseline the host may wait in a steady step."""
+    max_copied_growth: Allowance | None = None
+    """How many more bytes than in its baseline a steady step may copy between host and card."""
+    max_flops_growth: Allowance | None = None
+    """How many more floating-point operations than its baseline a steady step may take."""
     baselines: Path = Path(BASELINES_FOLDER)
     """Folder of the baselines."""
     require_baseline: bool = False
-    """Whether a growth or shrink gate without a baseline fails the test."""
+    """Whether a gate that compares with a baseline fails the test where there is none."""
     accept: bool = False
-    """Whether the measurements of this run become the baselines; growth and shrink are not judged then."""
+    """Whether the measurements of this run become the baselines; nothing is compared with the former ones then."""
+
+    @property
+    def work_limits(self) -> dict[WorkName, int]:
+        """The largest figures of a steady step that pass."""
+        limits: dict[WorkName, int | None] = {"syncs": self.max_syncs, "driver_allocations": self.max_driver_allocations}
+        return {figure: most for figure, most in limits.items() if most is not None}
+
+    @property
+    def work_growth(self) -> dict[WorkName, Allowance]:
+        """How much larger than their baselines the figures of a steady step may be."""
+        wanted: dict[WorkName, Allowance | None] = {
+            "launches": self.max_launches_growth,
+            "syncs": self.max_syncs_growth,
+            "copied": self.max_copied_growth,
+            "flops": self.max_flops_growth,
+        }
+        return {figure: allowance for figure, allowance in wanted.items() if allowance is not None}
 
 
 def resolve(*wishes: Wishes) -> Settings:
@@ -168,6 +213,12 @@ def _wishes(table: Table, known: tuple[str, ...], root: Path) -> Wishes:
         max_growth=_allowances(table, "max_growth"),
         max_shrink=_allowances(table, "max_shrink"),
         max_creep_bytes=_size(table, "max_creep"),
+        max_syncs=table.integer("max_syncs", default=None, minimum=0),
+        max_driver_allocations=table.integer("max_driver_allocations", default=None, minimum=0),
+        max_launches_growth=_count_allowance(table, "max_launches_growth"),
+        max_syncs_growth=_count_allowance(table, "max_syncs_growth"),
+        max_copied_growth=_size_allowance(table, "max_copied_growth"),
+        max_flops_growth=_count_allowance(table, "max_flops_growth"),
         baselines=None if baselines is None else root / baselines,
         require_baseline=table.boolean("require_baseline", default=None),
         accept=table.boolean("accept", default=None),
@@ -204,6 +255,26 @@ def _allowances(table: Table, key: str) -> tuple[PeakAllowance, ...] | None:
     from pytest_vramguard.gates.allowance import parse_allowances  # for the few runs that ask for it
 
     return _parsed(table, key, text, parse_allowances)
+
+
+def _count_allowance(table: Table, key: str) -> Allowance | None:
+    """Return what a text like `1%+10` allows; what it should be is noted where it is something else."""
+    text = table.string(key, default=None)
+    if not text:
+        return None
+    from pytest_vramguard.gates.allowance import parse_count_allowance  # for the few runs that ask for it
+
+    return _parsed(table, key, text, parse_count_allowance)
+
+
+def _size_allowance(table: Table, key: str) -> Allowance | None:
+    """Return what a text like `1%+8MiB` allows; what it should be is noted where it is something else."""
+    text = table.string(key, default=None)
+    if not text:
+        return None
+    from pytest_vramguard.gates.allowance import parse_allowance  # for the few runs that ask for it
+
+    return _parsed(table, key, text, parse_allowance)
 
 
 def _size(table: Table, key: str) -> int | None:

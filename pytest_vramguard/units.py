@@ -6,7 +6,10 @@ every size is an integer number of bytes.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 KIB: Final = 2**10
 MIB: Final = 2**20
@@ -42,6 +45,15 @@ def size_text(size_bytes: float) -> str:
 def exact_text(size_bytes: int) -> str:
     """Return `size_bytes` exactly and readably, as in `25769803776 bytes (24.00 GiB)`."""
     return f"{size_bytes} bytes ({gib_text(size_bytes)})"
+
+
+def count_text(count: float | Fraction) -> str:
+    """Return a number with at most two decimals and its thousands apart.
+
+    >>> count_text(1234.5)
+    '1,234.5'
+    """
+    return f"{float(count):,.2f}".rstrip("0").removesuffix(".")
 
 
 def share_text(share: float) -> str:

@@ -19,7 +19,7 @@ class Verdict:
     """What one gate decided, with everything that a reader needs to check it."""
 
     gate: str
-    """Name of the gate: `fit`, `band`, `growth`, `shrink`."""
+    """Name of the gate: `fit`, `band`, `growth`, `shrink`, `creep`, `work`, `work growth`."""
     metric: str
     """What was compared, always saying which peak: `peak device bytes`."""
     outcome: Outcome
@@ -28,11 +28,12 @@ class Verdict:
     limit: float | tuple[float, float] | None
     """In `unit`; a pair is an inclusive range."""
     unit: str
-    """`bytes` or `share`."""
+    """`bytes`, `share`, or what is counted: `launches`, `syncs`, `driver allocations`, `FLOP`."""
     reason: str
     """One sentence: the comparison in words, or why there was none."""
     required: bool = True
-    """Whether UNJUDGED fails the test. Only a baseline that nobody has accepted yet may leave it green, and is listed."""
+    """Whether UNJUDGED fails the test. Only a baseline that nobody has accepted yet, and the work of a real card, which nobody
+    counts, may leave it green, and are listed."""
     causes: tuple[str, ...] = ()
     """What lies behind it, one line each, where the gate can tell."""
 

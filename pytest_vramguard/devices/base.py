@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from pytest_vramguard.cards import Card
-    from pytest_vramguard.reading import OutsideMemory
+    from pytest_vramguard.reading import OutsideMemory, Work
     from pytest_vramguard.report import DeviceFacts
 
 
@@ -47,6 +47,14 @@ class Device(Protocol):
 
     def running(self) -> AbstractContextManager[None]:
         """Return a context in which the code of a case runs."""
+        ...
+
+    def counted_step(self) -> AbstractContextManager[None]:
+        """Return a context for one steady step inside `running`, whose work is counted where that can be done."""
+        ...
+
+    def work(self) -> Work | None:
+        """Return what the steps in `counted_step` asked of the card since `running`, or None where nobody counts."""
         ...
 
     def gaps(self) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from pytest_vramguard.units import exact_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from pytest_vramguard.cards import Card
 
@@ -73,6 +74,13 @@ class CudaDevice:
 
         with gpu_lock(self._uuid), memory_of(self._target) if self._capped and self._target else nullcontext():
             yield
+
+    def counted_step(self) -> AbstractContextManager[None]:
+        """Return a context that counts nothing."""
+        return nullcontext()
+
+    def work(self) -> None:
+        """Return None: what a real card is asked for is not counted."""
 
     def gaps(self) -> tuple[str, ...]:
         """Return that the card is smaller than the target, if so: an out-of-memory on it would say nothing about the target."""

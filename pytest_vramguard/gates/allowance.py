@@ -1,7 +1,8 @@
-"""How much a peak may differ from its baseline, as it is written in markers and settings.
+"""How much something may differ from its baseline, as it is written in markers and settings.
 
 A limit is a share of the baseline, a size, or both: `1%`, `64MiB`, `1%+8MiB`. Of both, the larger counts, so that a change must
-be beyond each of them. `0` allows nothing. Without a name a limit is one of the allocated peak; others are named, and several
+be beyond each of them. `0` allows nothing. Of what is counted and has no size, a number stands in its place: `1%+10`.
+For peaks, without a name a limit is one of the allocated peak; others are named, and several
 separated by commas: `1%, device=5%+64MiB`.
 """
 
@@ -11,13 +12,17 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor
-from typing import Final, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 from pytest_vramguard.units import GIB, KIB, MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PeakName: TypeAlias = Literal["allocated", "reserved", "device"]
 PEAKS: Final = ("allocated", "reserved", "device")
 EXPECTED: Final = "expected a share, a size or both, as in '1%', '64MiB' or '1%+8MiB'"
+EXPECTED_COUNT: Final = "expected a share, a number or both, as in '1%', '10' or '1%+10'"
 
 _UNITS: Final = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
 _SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%", re.ASCII)
@@ -31,12 +36,13 @@ class Allowance:
     text: str
     """As written."""
     share: Fraction = Fraction(0)
-    """Of the baseline's peak, 0 upwards; exactly the decimal that was written."""
-    size_bytes: int = 0
+    """Of the baseline, 0 upwards; exactly the decimal that was written."""
+    amount: int = 0
+    """In bytes, or in what is counted."""
 
-    def of(self, baseline_bytes: int) -> int:
-        """Return the largest change of `baseline_bytes` that passes, in whole bytes."""
-        return max(floor(self.share * baseline_bytes), self.size_bytes)
+    def of(self, baseline: Fraction | int) -> int:
+        """Return the largest change of `baseline` that passes, in whole bytes, or whole numbers of what is counted."""
+        return max(floor(self.share * baseline), self.amount)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,12 +73,25 @@ def parse_allowance(text: str) -> Allowance:
     Raises:
         ValueError: as `parse_allowances`.
     """
+    return _allowance(text, parse_size, EXPECTED)
+
+
+def parse_count_allowance(text: str) -> Allowance:
+    """Return the allowance in a text like `1%+10`: a share, a number or both, each at most once.
+
+    Raises:
+        ValueError: as `parse_allowances`.
+    """
+    return _allowance(text, _parse_count, EXPECTED_COUNT)
+
+
+def _allowance(text: str, parse_amount: Callable[[str, str], int], expected: str) -> Allowance:
     parts = [part.strip() for part in text.split("+")]
     shares = [Fraction(found[1]) / 100 for part in parts if (found := _SHARE.fullmatch(part))]
-    sizes = [parse_size(part, EXPECTED) for part in parts if not _SHARE.fullmatch(part)]
-    if len(shares) > 1 or len(sizes) > 1:
-        raise ValueError(f"got {text!r}, {EXPECTED}")
-    return Allowance(text=text, share=(shares or [Fraction(0)])[0], size_bytes=(sizes or [0])[0])
+    amounts = [parse_amount(part, expected) for part in parts if not _SHARE.fullmatch(part)]
+    if len(shares) > 1 or len(amounts) > 1:
+        raise ValueError(f"got {text!r}, {expected}")
+    return Allowance(text=text, share=(shares or [Fraction(0)])[0], amount=(amounts or [0])[0])
 
 
 def parse_size(text: str, expected: str = "expected a size, as in '64KiB', '1.5GiB' or '0'") -> int:
@@ -88,6 +107,12 @@ def parse_size(text: str, expected: str = "expected a size, as in '64KiB', '1.5G
         hint = "; write KiB, MiB or GiB" if re.search(r"\d\s*[kKMG]B?$", text) else ""
         raise ValueError(f"got {text!r}, {expected}{hint}")
     return floor(Fraction(found[1]) * _UNITS[found[2]])
+
+
+def _parse_count(text: str, expected: str) -> int:
+    if not re.fullmatch(r"\d+", text, re.ASCII):
+        raise ValueError(f"got {text!r}, {expected}")
+    return int(text)
 
 
 def _named(item: str) -> PeakAllowance:

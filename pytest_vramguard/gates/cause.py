@@ -9,7 +9,7 @@ from pytest_vramguard.units import size_text
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pytest_vramguard.baseline import Comparison, SizeChange
+    from pytest_vramguard.baseline import Comparison, KeyChange, SizeChange
 
 
 def explain(comparison: Comparison) -> tuple[str, ...]:
@@ -17,14 +17,20 @@ def explain(comparison: Comparison) -> tuple[str, ...]:
     phases = [_change_text(change) for change in comparison.phases]
     phases += [f"{name} is new" for name in comparison.new_phases]
     return (
-        f"parts: {_listed(map(_change_text, comparison.parts))}",
-        f"allocated peak by phase: {_listed(phases)}",
-        f"environment: {_listed(f'{change.key} {change.before} -> {change.now}' for change in comparison.keys)}",
+        f"parts: {listed(map(_change_text, comparison.parts))}",
+        f"allocated peak by phase: {listed(phases)}",
+        environment_line(comparison.keys),
     )
 
 
-def _listed(texts: Iterable[str]) -> str:
-    return ", ".join(texts) or "unchanged"
+def environment_line(changes: Iterable[KeyChange]) -> str:
+    """Return what else is not as it was, as in `environment: peft 0.21.1 -> 0.21.2`."""
+    return f"environment: {listed(f'{change.key} {change.before} -> {change.now}' for change in changes)}"
+
+
+def listed(texts: Iterable[str], nothing: str = "unchanged") -> str:
+    """Return texts in a row, or `nothing`."""
+    return ", ".join(texts) or nothing
 
 
 def _change_text(change: SizeChange) -> str:

@@ -17,7 +17,8 @@ from pytest_vramguard.meter.steps import timed_step
 from pytest_vramguard.reading import Measurement, OutOfMemory, PhasePeak
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from pytest_vramguard.reading import StepSample
 
@@ -49,17 +50,26 @@ class Books:
 class Meter:
     """Measures the code between `begin` and `end`; phases and steps inside are measured apart."""
 
-    def __init__(self, *, timed: bool, warmup_steps: int, target_context_bytes: int, measures_context: bool) -> None:
+    def __init__(
+        self,
+        *,
+        timed: bool,
+        warmup_steps: int,
+        target_context_bytes: int,
+        measures_context: bool,
+        counted_step: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
         """Prepare to measure.
 
         `timed`: whether steps have a time here. The first `warmup_steps` of them are not timed, and only they are looked into
         for parts, since that takes time; where nothing is timed, all are. `target_context_bytes` stands in where memory outside
-        the allocator is not to be measured, or cannot be.
+        the allocator is not to be measured, or cannot be. Each step but the first runs inside a `counted_step`.
         """
         self._timed = timed
         self._warmup_steps = warmup_steps
         self._target_context_bytes = target_context_bytes
         self._measures_context = measures_context
+        self._counted_step = counted_step
         self._peaks = PeakWatch()
         self._parts = PartsWatch()
         self._stack = ExitStack()
@@ -106,7 +116,8 @@ class Meter:
         self._step_count += 1
         self._parts.begin_step()
         with self._scope(FIRST_STEP if self._step_count == 1 else STEADY):
-            with timed_step(self._samples, tokens) if warm else nullcontext():
+            counted = self._counted_step if self._step_count > 1 else nullcontext
+            with timed_step(self._samples, tokens) if warm else nullcontext(), counted():
                 yield
             self._parts.end_step()
             for device in devices_in_use():

@@ -8,10 +8,13 @@ if TYPE_CHECKING:
     import pytest
 
 MARKER_HELP: Final = (
-    "vram(max_gb=None, band=None, max_growth=None, max_shrink=None, max_creep=None, target=None, steps=None, warmup=None): "
+    "vram(max_gb=None, band=None, max_growth=None, max_shrink=None, max_creep=None, max_syncs=None, "
+    "max_driver_allocations=None, max_launches_growth=None, max_syncs_growth=None, max_copied_growth=None, "
+    "max_flops_growth=None, target=None, steps=None, warmup=None): "
     "measure the peak GPU memory of the test and fail it when that is above the target card or above max_gb GiB, when its "
     "share of the card lies outside band=(low, high), when it is above or below the accepted baseline by more than max_growth "
-    "or max_shrink, or when the memory held after each step rises by more than max_creep."
+    "or max_shrink, when the memory held after each step rises by more than max_creep, or when a steady step on an emulated "
+    "card asks for more syncs or driver allocations than max_..., or for more work than its baseline by max_..._growth."
 )
 OPTIONS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "target": (
@@ -32,6 +35,12 @@ INI: Final[dict[str, str]] = {
     **{name: text for name, (text, _details) in OPTIONS.items() if name != "accept"},
     "max_growth": "how much the allocated peak of vram tests may be above its baseline, as in 1%, 64MiB or 1%+8MiB",
     "max_shrink": "how much it may be below its baseline",
+    "max_syncs": "how often the host may wait for an emulated card in a steady step of vram tests",
+    "max_driver_allocations": "how many allocations of a steady step may reach the driver of an emulated card",
+    "max_launches_growth": "how many more kernels and library calls than its baseline a steady step may launch, as in 1%+10",
+    "max_syncs_growth": "how much more often than in its baseline the host may wait in a steady step",
+    "max_copied_growth": "how many more bytes than in its baseline a steady step may copy, as in 1%+8MiB",
+    "max_flops_growth": "how many more floating-point operations than its baseline a steady step may take, as in 1%",
     "max_creep": "how much the memory held after each training step may rise a step, as in 0 or 64KiB",
     "baselines": "folder of the baselines (default: vram-baselines)",
     "require_baseline": "whether a vram test without a baseline fails where growth is judged (true or false)",

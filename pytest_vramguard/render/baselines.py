@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from pytest_vramguard.gates.cause import explain
 from pytest_vramguard.reading import Parts
+from pytest_vramguard.render.work import work_lines
 from pytest_vramguard.units import exact_text, gib_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pytest_vramguard.baseline import Acceptance, Baseline, Comparison
-    from pytest_vramguard.reading import Measurement
+    from pytest_vramguard.reading import Measurement, Work
 
 
 def render_accepted(acceptances: Iterable[Acceptance]) -> str:
@@ -52,6 +53,14 @@ def _difference_lines(comparison: Comparison) -> Iterable[str]:
     yield f"  was: {_peaks_text(comparison.baseline.measurement)}"
     yield f"  is:  {_peaks_text(comparison.measurement)}"
     yield from (f"  {line}" for line in explain(comparison))
+    yield from _work_difference(comparison.baseline.measurement.work, comparison.measurement.work)
+
+
+def _work_difference(before: Work | None, now: Work | None) -> Iterable[str]:
+    """Yield the figures of a step before and now, where they were counted and differ."""
+    if before != now:
+        yield from (f"  was: {line.strip()}" for line in work_lines(before))
+        yield from (f"  is:  {line.strip()}" for line in work_lines(now))
 
 
 def _whole_lines(baseline: Baseline) -> Iterable[str]:
@@ -64,6 +73,7 @@ def _whole_lines(baseline: Baseline) -> Iterable[str]:
         yield f"  {field.name.removesuffix('_bytes')} {exact_text(getattr(measured.parts, field.name))}"
     for phase in measured.phases:
         yield f"  allocated peak of phase {phase.name!r} {exact_text(phase.peak_allocated_bytes)}"
+    yield from (f"  {line}" for line in work_lines(measured.work))
     for key, value in baseline.environment:
         yield f"  {key} {value}"
     yield f"  measured by {baseline.tool}"

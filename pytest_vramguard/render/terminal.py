@@ -8,7 +8,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Final
 
 from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, OutsideMemory, Parts, PhasePeak, StepSample
-from pytest_vramguard.units import GIB, exact_text, gib_text, share_text, size_text
+from pytest_vramguard.render.work import work_lines
+from pytest_vramguard.units import GIB, count_text, exact_text, gib_text, share_text, size_text
 from pytest_vramguard.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -125,7 +126,9 @@ def _comparison_text(verdict: Verdict) -> str:
 def _quantity_text(quantity: float | None, unit: str) -> str:
     if quantity is None:
         return "none"
-    return share_text(quantity) if unit == "share" else exact_text(int(quantity))
+    if unit == "share":
+        return share_text(quantity)
+    return exact_text(int(quantity)) if unit == "bytes" else count_text(quantity)
 
 
 def _reading_lines(reading: Measurement | OutOfMemory | NotMeasured) -> list[str]:
@@ -137,7 +140,7 @@ def _reading_lines(reading: Measurement | OutOfMemory | NotMeasured) -> list[str
             return [*_memory_lines(reading), *_notes_lines([*_besides(reading.outside), *reading.notes])]
         case Measurement():
             notes = [*_doubts(reading), *_besides(reading.outside), *reading.notes]
-            return [*_memory_lines(reading), _steps_line(reading), *_notes_lines(notes)]
+            return [*_memory_lines(reading), _steps_line(reading), *work_lines(reading.work), *_notes_lines(notes)]
 
 
 def _memory_lines(reading: Measurement | OutOfMemory) -> list[str]:

@@ -18,14 +18,14 @@ from pytest_vramguard.devices.emulated import libraries
 from pytest_vramguard.devices.emulated.evidence import communication_notes, gaps_in, notes_in
 from pytest_vramguard.devices.emulated.requirements import CUDA_MAJORS, mismatch
 from pytest_vramguard.devices.stack import find_torch, installed_versions
-from pytest_vramguard.reading import NotMeasured
+from pytest_vramguard.reading import Measurement, NotMeasured
 from pytest_vramguard.report_table import reading_to_table
 from pytest_vramguard.run.ranks import place_in
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from pytest_vramguard.reading import Measurement, OutOfMemory, Reading
+    from pytest_vramguard.reading import OutOfMemory, Reading
     from pytest_vramguard.run.ranks import Place
 
 FOLDER_VARIABLE = "VRAMGUARD_FOLDER"
@@ -55,11 +55,15 @@ class MeasuredProcess:
     def __init__(self) -> None:
         """Prepare to measure; nothing is asked of torch yet."""
         from pytest_vramguard.devices.emulated.known.mode import KnownValues
+        from pytest_vramguard.devices.emulated.work import WorkWatch
         from pytest_vramguard.meter.meter import Meter
 
         self._ranks = place_in(os.environ)
         self._values = KnownValues(self._ranks.present if self._ranks is not None and self._ranks.absent_count else None)
-        self._meter = Meter(timed=False, warmup_steps=0, target_context_bytes=0, measures_context=True)
+        self._work = WorkWatch(self._values)
+        self._meter = Meter(
+            timed=False, warmup_steps=0, target_context_bytes=0, measures_context=True, counted_step=self._work.step
+        )
         self._stack = ExitStack()
         self._phase = ExitStack()
         self._process_id = os.getpid()
@@ -107,7 +111,8 @@ class MeasuredProcess:
 
     def _annotated(self, device: int, reading: Measurement | OutOfMemory) -> tuple[int, Reading]:
         notes = (*reading.notes, *notes_in(self._values.log), *communication_notes(device), *_rank_notes(self._ranks))
-        return device, replace(reading, notes=notes, outside=libraries.outside(device))
+        annotated = replace(reading, notes=notes, outside=libraries.outside(device))
+        return device, replace(annotated, work=self._work.work) if isinstance(annotated, Measurement) else annotated
 
 
 def _rank_notes(ranks: Place | None) -> tuple[str, ...]:

@@ -41,6 +41,13 @@ class FakeDevice(Device):
         """Return a context that does nothing."""
         return nullcontext()
 
+    def counted_step(self) -> AbstractContextManager[None]:
+        """Return a context that counts nothing."""
+        return nullcontext()
+
+    def work(self) -> None:
+        """Count nothing."""
+
     def gaps(self) -> tuple[str, ...]:
         """Return nothing."""
         return ()

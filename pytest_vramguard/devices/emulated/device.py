@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 from pytest_vramguard.devices.emulated import libraries
@@ -11,13 +11,15 @@ from pytest_vramguard.devices.emulated.device_facts import facts_of
 from pytest_vramguard.devices.emulated.evidence import gaps_in, notes_in
 from pytest_vramguard.devices.emulated.known.reads import ReadLog
 from pytest_vramguard.devices.emulated.requirements import require_emulation, require_torch
+from pytest_vramguard.devices.emulated.work import WorkWatch
 from pytest_vramguard.errors import DeviceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from pytest_vramguard.cards import Card
-    from pytest_vramguard.reading import OutsideMemory
+    from pytest_vramguard.reading import OutsideMemory, Work
     from pytest_vramguard.report import DeviceFacts
 
 NO_DEVICES: Final = ("", "-1")
@@ -34,6 +36,7 @@ class EmulatedDevice:
         """Start without a card; `enter` places the first."""
         self._card: Card | None = None
         self._reads = ReadLog()
+        self._watch: WorkWatch | None = None
 
     def enter(self, card: Card) -> None:
         """Load the emulated libraries with `card`."""
@@ -73,8 +76,17 @@ class EmulatedDevice:
 
         values = KnownValues()
         self._reads = values.log
+        self._watch = WorkWatch(values)
         with watching(values):
             yield
+
+    def counted_step(self) -> AbstractContextManager[None]:
+        """Return a context that counts what is asked of the libraries."""
+        return nullcontext() if self._watch is None else self._watch.step()
+
+    def work(self) -> Work | None:
+        """Return what was counted; None if nothing ran yet."""
+        return None if self._watch is None else self._watch.work
 
     def gaps(self) -> tuple[str, ...]:
         """Return the functions that are not emulated, and the shapes that only a real card could know."""

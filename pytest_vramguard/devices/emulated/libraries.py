@@ -12,6 +12,8 @@ from pytest_vramguard.errors import DeviceUnavailable
 from pytest_vramguard.reading import OutsideMemory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pytest_vramguard.cards import Card
 
 FOLDER: Final = Path(__file__).parent / "lib"
@@ -142,7 +144,9 @@ def core() -> ctypes.CDLL:
     library.vg_usage_of.restype = Usage
     library.vg_outside_peaks.restype = Outside
     library.vg_held_peak.restype = ctypes.c_uint64
-    library.vg_copy.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+    library.vg_copy_uncounted.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
+    library.vg_note_read.argtypes = (ctypes.c_size_t,)
+    library.vg_listen.argtypes = (ctypes.c_void_p,)
     return library
 
 
@@ -194,6 +198,29 @@ def forget_refused() -> None:
 def counted() -> dict[str, int]:
     """Return every counter since the process started; sizes in bytes."""
     return {name: core().vg_counted(index) for index, name in enumerate(COUNTERS)}
+
+
+def note_read(size_bytes: int) -> None:
+    """Count a read of the card by the host, which waits for it, that is answered without asking the card."""
+    core().vg_note_read(size_bytes)
+
+
+_listeners: list[Callable[[], None]] = []
+
+
+def _synchronised() -> None:
+    for listener in _listeners:
+        listener()
+
+
+_called: Final = ctypes.CFUNCTYPE(None)(_synchronised)
+"""What the core calls; it holds the address, so this lives as long as the process."""
+
+
+def listen(listener: Callable[[], None] | None) -> None:
+    """Have `listener` called after each synchronisation of host and card, by the thread that waited; None ends that."""
+    _listeners[:] = [] if listener is None else [listener]
+    core().vg_listen(ctypes.cast(_called, ctypes.c_void_p) if _listeners else None)
 
 
 def usage(device: int = 0) -> Usage:

@@ -16,7 +16,7 @@ from pytest_vramguard.devices.emulated.known.on_cpu import computed_on_cpu
 from pytest_vramguard.devices.emulated.known.plans import FILLED, Kind, Plan, plan_of
 from pytest_vramguard.devices.emulated.known.reads import ReadLog
 from pytest_vramguard.devices.emulated.known.storages import KnownStorages, is_small, on_host, write_storage, write_values
-from pytest_vramguard.devices.emulated.libraries import REAL_COPY_BYTES
+from pytest_vramguard.devices.emulated.libraries import REAL_COPY_BYTES, note_read
 
 if TYPE_CHECKING:
     from pytest_vramguard.devices.emulated.known.collectives import Collectives
@@ -26,6 +26,8 @@ Keywords: TypeAlias = dict[str, Any]
 Handler: TypeAlias = Callable[[OpOverload, Plan, Arguments, Keywords], Any]
 
 CPU = torch.device("cpu")
+COUNT_BYTES = 8
+"""Of the count that shapes a result and is copied to the host. Source: torch, aten/src/ATen/native/cuda/Nonzero.cu."""
 # What a graph captures is not done, so nothing that it will write is known, and a read fails as on a real card.
 _capturing = torch.cuda.is_current_stream_capturing
 
@@ -52,6 +54,8 @@ class KnownValues(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call] # torch leaves it untyped
         self.known = KnownStorages()
         self.log = ReadLog()
+        self.flops: int | None = None
+        """Floating-point operations since somebody set it to 0; None while they are not counted."""
         self._present_ranks = present_ranks
         self._collectives: Collectives | None = None
         self._handlers: dict[Kind, Handler] = {
@@ -80,7 +84,10 @@ class KnownValues(TorchDispatchMode):
             return func(*args, **kwargs) if kwargs else func(*args)
         if plan.kind is not Kind.PURE and _capturing():
             return self._unknown(func, plan, args, kwargs or {})
-        return self._handlers[plan.kind](func, plan, args, kwargs or {})
+        result = self._handlers[plan.kind](func, plan, args, kwargs or {})
+        if plan.formula is not None and self.flops is not None:
+            self.flops += plan.formula(args, result)
+        return result
 
     # ---- ordinary operators ----
 
@@ -214,6 +221,8 @@ class KnownValues(TorchDispatchMode):
     # ---- operators that read values ----
 
     def _read(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
+        if args[0].is_cuda:
+            note_read(args[0].element_size() if plan.name == "aten::_local_scalar_dense" else 1)  # else it is a truth value
         if self._all_known(_tensors(args, kwargs)):
             return func(*_on_host(args), **_on_host(kwargs))
         self.log.note_read(*_tensors(args))
@@ -221,13 +230,18 @@ class KnownValues(TorchDispatchMode):
 
     def _checked(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> None:
         """Check known fault numbers; those that nobody computed are read as 0, which says that the solver succeeded."""
+        if args[0].is_cuda:
+            note_read(args[0].element_size())
         if self._all_known(_tensors(args, kwargs)):
             func(*_on_host(args), **_on_host(kwargs))
         else:
             self.log.note_read(*_tensors(args, kwargs))
 
     def _shaped(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
-        """Run an operator whose result's shape depends on values, on the host, and put the result on the card."""
+        """Run an operator whose result's shape depends on values, on the host, and put the result on the card.
+
+        On a card the host waits for the number that shapes the result.
+        """
         tensors = list(_tensors(args, kwargs))
         if not any(tensor.is_cuda for tensor in tensors):
             return func(*args, **kwargs)
@@ -237,12 +251,13 @@ class KnownValues(TorchDispatchMode):
         if not self._all_known(iter(tensors)):
             self.log.note_shape(plan.name)
             args, kwargs = tree_map_only(Tensor, _zeros_on_host, (args, kwargs))
+        note_read(COUNT_BYTES)
         computed = func(*_on_host(args), **_on_host(kwargs))
         return tree_map_only(Tensor, self._placed, computed)
 
     def _placed(self, values: Tensor) -> Tensor:
         """Return a known tensor on the card with the values of a CPU tensor."""
-        placed = values.to("cuda")
+        placed = torch.empty_like(values, device="cuda")
         if is_small(placed):
             write_values(placed, values)
             self.known.add(placed)
@@ -263,6 +278,7 @@ class KnownValues(TorchDispatchMode):
 
     def _positions(self, mask: Tensor) -> list[Tensor]:
         """Return where a mask is true, an index for each of its dimensions; nowhere, and reported, if that is not known."""
+        note_read(COUNT_BYTES)
         if self._all_known(iter((mask,))):
             values = on_host(mask) if mask.is_cuda else mask
         else:

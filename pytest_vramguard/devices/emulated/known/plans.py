@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
+from pytest_vramguard.devices.emulated.known.flops import FORMULAS, Formula
+
 if TYPE_CHECKING:
     from torch._ops import OpOverload
 
@@ -112,6 +114,8 @@ class Plan:
     """Position and name of the arguments that it writes to."""
     overwrites: bool
     """Whether the former values of what it writes to do not matter."""
+    formula: Formula | None
+    """How many floating-point operations it takes; None where that is not counted."""
     indifferent: bool
     """Whether it changes nothing about what is known. Asked of every operator; looking up an Enum would take longer."""
 
@@ -144,6 +148,7 @@ def _planned(operator: OpOverload) -> Plan:
         kind=kind,
         written=written,
         overwrites=schema.name in OVERWRITES,
+        formula=FORMULAS.get(schema.name),
         indifferent=kind in {Kind.VIEW, Kind.BLANK},
     )
 

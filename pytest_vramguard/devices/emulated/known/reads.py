@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from pytest_vramguard.devices.emulated.known.places import asking_line
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-OWN_FOLDER: Final = str(Path(__file__).parent)
-MACHINERY: Final = ("torch", "triton")
-"""Packages that ask on behalf of others."""
 MOST_PLACES: Final = 5
 """Places that a note names."""
 
@@ -37,7 +34,7 @@ class ReadLog:
 
     def note_assumed(self) -> None:
         """Count a collective in which one rank spoke for others."""
-        self.assumed[_place()] += 1
+        self.assumed[asking_line().text] += 1
 
     def note_read(self, *read: Tensor) -> None:
         """Count a read of unknown values for the code that asked.
@@ -46,19 +43,19 @@ class ReadLog:
         counted apart. One that the host compares does decide: code that stops early by its loss does so by a loss of 0.
         """
         metric = len(read) == 1 and read[0].is_floating_point()
-        (self.metrics if metric else self.reads)[_place()] += 1
+        (self.metrics if metric else self.reads)[asking_line().text] += 1
 
     def note_balanced(self) -> None:
         """Count a choice of experts for the code that asked."""
-        self.balanced[_place()] += 1
+        self.balanced[asking_line().text] += 1
 
     def note_time(self) -> None:
         """Count a time for the code that asked."""
-        self.times[_place()] += 1
+        self.times[asking_line().text] += 1
 
     def note_shape(self, operator: str) -> None:
         """Count a shape that an unknown value decided."""
-        self.shapes[f"{operator.removeprefix('aten::')} at {_place()}"] += 1
+        self.shapes[f"{operator.removeprefix('aten::')} at {asking_line().text}"] += 1
 
 
 def places_text(places: Counter[str]) -> str:
@@ -66,16 +63,3 @@ def places_text(places: Counter[str]) -> str:
     named = [f"{place} ({times}x)" if times > 1 else place for place, times in places.most_common(MOST_PLACES)]
     more = len(places) - len(named)
     return ", ".join(named) + (f" and {more} more places" if more else "")
-
-
-def _place() -> str:
-    """Return file and line of the innermost frame outside of torch, of Triton and of this package."""
-    frame = sys._getframe(2)
-    while frame.f_back is not None and _is_machinery(frame.f_globals.get("__name__", ""), frame.f_code.co_filename):
-        frame = frame.f_back
-    path = Path(frame.f_code.co_filename)
-    return f"{'/'.join(path.parts[-2:])}:{frame.f_lineno}"
-
-
-def _is_machinery(module: str, filename: str) -> bool:
-    return module.partition(".")[0] in MACHINERY or filename.startswith(OWN_FOLDER)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pytest_vramguard.devices.emulated import libraries
 from pytest_vramguard.devices.emulated.known.event_times import event_times_seen
 from pytest_vramguard.devices.emulated.known.triton_writes import triton_writes_seen
 
@@ -18,4 +19,7 @@ if TYPE_CHECKING:
 def watching(values: KnownValues) -> Iterator[None]:
     """Keep `values` real, whatever writes to them, and note in their log what is asked and not computed."""
     with triton_writes_seen(values.known.forget), event_times_seen(values.log.note_time), values:
-        yield
+        try:
+            yield
+        finally:
+            libraries.listen(None)  # a step that never ended would be told of for ever, also while the interpreter goes down

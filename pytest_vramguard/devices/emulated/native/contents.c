@@ -179,12 +179,7 @@ static bool fill_on_card(entry *target, const char *to, const char *pattern, siz
 
 /* ---- contents ------------------------------------------------------------------------------------------------------------- */
 
-vg_status vg_copy(void *to, const void *from, size_t size_bytes)
-{
-    return vg_copy_rows(to, size_bytes, from, size_bytes, size_bytes, 1);
-}
-
-vg_status vg_copy_rows(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t row_bytes, size_t rows)
+static vg_status copy_rows(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t row_bytes, size_t rows, bool counted)
 {
     size_t to_extent, from_extent;
     if (row_bytes == 0 || rows == 0)
@@ -200,9 +195,24 @@ vg_status vg_copy_rows(void *to, size_t to_pitch, const void *from, size_t from_
     for (size_t row = 0; row < rows && copied; row++)
         copied = copy_row(target, (char *)to + row * to_pitch, source, (const char *)from + row * from_pitch, row_bytes, kept);
     pthread_mutex_unlock(&ledger_lock);
-    vg_count(VG_BYTES_TO_DEVICE, to_card && copied ? size_bytes : 0);
-    vg_count(VG_BYTES_TO_HOST, to_host && copied ? size_bytes : 0);
+    vg_count(VG_BYTES_TO_DEVICE, counted && to_card && copied ? size_bytes : 0);
+    vg_count(VG_BYTES_TO_HOST, counted && to_host && copied ? size_bytes : 0);
     return !good ? VG_BAD_ADDRESS : copied ? VG_OK : VG_HOST_EXHAUSTED;
+}
+
+vg_status vg_copy(void *to, const void *from, size_t size_bytes)
+{
+    return vg_copy_rows(to, size_bytes, from, size_bytes, size_bytes, 1);
+}
+
+vg_status vg_copy_rows(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t row_bytes, size_t rows)
+{
+    return copy_rows(to, to_pitch, from, from_pitch, row_bytes, rows, true);
+}
+
+vg_status vg_copy_uncounted(void *to, const void *from, size_t size_bytes)
+{
+    return copy_rows(to, size_bytes, from, size_bytes, size_bytes, 1, false);
 }
 
 vg_status vg_fill(void *to, const void *pattern, size_t pattern_bytes, size_t size_bytes)

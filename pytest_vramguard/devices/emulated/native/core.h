@@ -196,6 +196,8 @@ VG_API void vg_settle_pools(void);
 VG_API vg_status vg_copy(void *to, const void *from, size_t size_bytes);
 /* Copies `rows` rows of `row_bytes`, which begin `to_pitch` and `from_pitch` bytes apart; large or not is decided by the sum. */
 VG_API vg_status vg_copy_rows(void *to, size_t to_pitch, const void *from, size_t from_pitch, size_t row_bytes, size_t rows);
+/* As vg_copy, for what the emulation does of its own accord: no program asked for these bytes, so they are not counted. */
+VG_API vg_status vg_copy_uncounted(void *to, const void *from, size_t size_bytes);
 VG_API vg_status vg_fill(void *to, const void *pattern, size_t pattern_bytes, size_t size_bytes);
 
 /* ---- journal.c: what was called ---------------------------------------------------------------------------------------- */
@@ -203,7 +205,7 @@ VG_API vg_status vg_fill(void *to, const void *pattern, size_t pattern_bytes, si
 typedef enum {
     VG_LAUNCHES,          /* kernels */
     VG_COMPUTE_CALLS,     /* library computations: GEMM and the like */
-    VG_DRIVER_ALLOCATIONS,
+    VG_DRIVER_ALLOCATIONS, /* of device memory: cudaMalloc, cuMemAlloc, cuMemCreate */
     VG_DRIVER_FREES,
     VG_SYNCHRONISATIONS,
     VG_BYTES_TO_DEVICE,
@@ -298,5 +300,10 @@ VG_API vg_status vg_synchronise(void);
 VG_API vg_status vg_synchronise_event(void);
 VG_API vg_status vg_stream_synchronise(const void *stream);
 VG_API vg_status vg_stream_query(const void *stream);
+/* Counts a read of so many bytes by the host, for which it waits, that the emulation answers without the card. */
+VG_API void vg_note_read(size_t size_bytes);
+/* Has `listener` called after each synchronisation that is counted, by the thread that waited and with no lock of ours held.
+ * NULL ends that. */
+VG_API void vg_listen(void (*listener)(void));
 
 #endif

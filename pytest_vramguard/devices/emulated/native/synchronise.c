@@ -1,13 +1,28 @@
 /* Waiting for work: all of it is done when it is asked for, so what is left to do is to count, and to say where it is forbidden. */
 #include "queue.h"
 
+#include <stdatomic.h>
+
+static void (*_Atomic listens)(void);
+
 static vg_status synchronised(vg_status status)
 {
     if (status != VG_OK)
         return status;
     vg_count(VG_SYNCHRONISATIONS, 1);
     vg_settle_pools();
+    void (*listener)(void) = atomic_load(&listens);
+    if (listener != NULL)
+        listener();
     return VG_OK;
+}
+
+void vg_listen(void (*listener)(void)) { atomic_store(&listens, listener); }
+
+void vg_note_read(size_t size_bytes)
+{
+    vg_count(VG_BYTES_TO_HOST, size_bytes);
+    synchronised(VG_OK);
 }
 
 vg_status vg_synchronise(void)
