@@ -19,7 +19,7 @@ class Verdict:
     """What one gate decided, with everything that a reader needs to check it."""
 
     gate: str
-    """Name of the gate: `fit`, `band`, `growth`, `shrink`, `creep`, `work`, `work growth`."""
+    """Name of the gate: `fit`, `band`, `phase`, `longest`, `creep`, `growth`, `shrink`, `work`, `work growth`."""
     metric: str
     """What was compared, always saying which peak: `peak device bytes`."""
     outcome: Outcome
@@ -28,7 +28,7 @@ class Verdict:
     limit: float | tuple[float, float] | None
     """In `unit`; a pair is an inclusive range."""
     unit: str
-    """`bytes`, `share`, or what is counted: `launches`, `syncs`, `driver allocations`, `FLOP`."""
+    """`bytes`, `share`, or what is counted: `tokens`, `samples`, `launches`, `syncs`, `driver allocations`, `FLOP`."""
     reason: str
     """One sentence: the comparison in words, or why there was none."""
     required: bool = True

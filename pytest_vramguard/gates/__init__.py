@@ -5,6 +5,8 @@ from pytest_vramguard.gates.base import Gate
 from pytest_vramguard.gates.creep import STEADY_STEPS, CreepGate
 from pytest_vramguard.gates.fit import FitGate
 from pytest_vramguard.gates.growth import GrowthGate, NoBaseline, ShrinkGate
+from pytest_vramguard.gates.longest import LongestGate
+from pytest_vramguard.gates.phase import PhaseGate, PhaseLimit
 from pytest_vramguard.gates.work import WorkGate, WorkGrowthGate
 
 __all__ = [
@@ -14,7 +16,10 @@ __all__ = [
     "FitGate",
     "Gate",
     "GrowthGate",
+    "LongestGate",
     "NoBaseline",
+    "PhaseGate",
+    "PhaseLimit",
     "ShrinkGate",
     "WorkGate",
     "WorkGrowthGate",

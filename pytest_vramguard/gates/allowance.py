@@ -23,10 +23,13 @@ PeakName: TypeAlias = Literal["allocated", "reserved", "device"]
 PEAKS: Final = ("allocated", "reserved", "device")
 EXPECTED: Final = "expected a share, a size or both, as in '1%', '64MiB' or '1%+8MiB'"
 EXPECTED_COUNT: Final = "expected a share, a number or both, as in '1%', '10' or '1%+10'"
+EXPECTED_LIMIT: Final = "expected a size, as in '10GB' or '512MiB'"
 
 _UNITS: Final = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
 _SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%", re.ASCII)
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB)", re.ASCII)
+_CARD_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*GB", re.ASCII)
+"""A size as on markers and cards, where GB means GiB."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,6 +116,19 @@ def _parse_count(text: str, expected: str) -> int:
     if not re.fullmatch(r"\d+", text, re.ASCII):
         raise ValueError(f"got {text!r}, {expected}")
     return int(text)
+
+
+def parse_limit(text: str) -> int:
+    """Return the whole bytes, at least 1, in the size of a limit: as `parse_size`, or in the GB that cards have, `10GB`.
+
+    Raises:
+        ValueError: as `parse_allowances`.
+    """
+    found = _CARD_SIZE.fullmatch(text)
+    size_bytes = floor(Fraction(found[1]) * GIB) if found else parse_size(text, EXPECTED_LIMIT)
+    if size_bytes < 1:
+        raise ValueError(f"got {text!r}, {EXPECTED_LIMIT}, of at least 1 byte")
+    return size_bytes
 
 
 def _named(item: str) -> PeakAllowance:

@@ -126,9 +126,9 @@ def _comparison_text(verdict: Verdict) -> str:
 def _quantity_text(quantity: float | None, unit: str) -> str:
     if quantity is None:
         return "none"
-    if unit == "share":
-        return share_text(quantity)
-    return exact_text(int(quantity)) if unit == "bytes" else count_text(quantity)
+    if unit == "bytes":
+        return exact_text(int(quantity))
+    return share_text(quantity) if unit == "share" else f"{count_text(quantity)} {unit}"
 
 
 def _reading_lines(reading: Measurement | OutOfMemory | NotMeasured) -> list[str]:
@@ -140,7 +140,8 @@ def _reading_lines(reading: Measurement | OutOfMemory | NotMeasured) -> list[str
             return [*_memory_lines(reading), *_notes_lines([*_besides(reading.outside), *reading.notes])]
         case Measurement():
             notes = [*_doubts(reading), *_besides(reading.outside), *reading.notes]
-            return [*_memory_lines(reading), _steps_line(reading), *work_lines(reading.work), *_notes_lines(notes)]
+            lines = [*_memory_lines(reading), _steps_line(reading), *_longest_lines(reading), *work_lines(reading.work)]
+            return [*lines, *_notes_lines(notes)]
 
 
 def _memory_lines(reading: Measurement | OutOfMemory) -> list[str]:
@@ -175,6 +176,11 @@ def _steps_line(reading: Measurement) -> str:
     times = f"steps: {reading.step_count} ran, {len(reading.steps)} timed, median {_step_text(reading.steps)}"
     rate = _rate_text(reading.steps)
     return times if rate == "-" else f"{times}, {rate} tokens/s"
+
+
+def _longest_lines(reading: Measurement) -> list[str]:
+    found = reading.longest
+    return [f"largest {found.quantity} that fits: {found.value}, whose peaks these are"] if found else []
 
 
 def _notes_lines(notes: Iterable[str]) -> list[str]:
