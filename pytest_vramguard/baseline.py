@@ -119,6 +119,15 @@ class Acceptance:
         return Comparison(baseline=self.former, measurement=self.baseline.measurement, environment=self.baseline.environment)
 
 
+def not_comparable(baseline: Baseline, environment: Environment) -> str | None:
+    """Return why `baseline` says nothing about a measurement in `environment`, with the next step; None if it does."""
+    apart = [change for change in changed_keys(baseline.environment, environment) if change.key in MUST_AGREE]
+    if not apart:
+        return None
+    keys = ", ".join(f"{change.key} was {change.before!r} and is {change.now!r}" for change in apart)
+    return f"the baseline says nothing about this: {keys}; accept one here, or run where it was accepted"
+
+
 def changed_keys(before: Environment, now: Environment) -> tuple[KeyChange, ...]:
     """Return the keys whose values differ, in the order of `before`, then those that are new."""
     old, new = dict(before), dict(now)

@@ -21,17 +21,19 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 DeviceChoice: TypeAlias = Literal["auto", "cuda", "emulated"]
 DEVICE_CHOICES: Final = ("auto", "cuda", "emulated")
-MARKER_KEYS: Final = ("max_gb", "band", "max_growth", "max_shrink", "max_creep", "target", "steps", "warmup")
+MARKER_KEYS: Final = ("max_gb", "band", "max_growth", "max_shrink", "max_creep", "max_slowdown", "target", "steps", "warmup")
 """Arguments of the marker `vram`."""
 NUMBER_KEYS: Final = ("steps", "warmup")
 """Keys whose values are numbers, which the ini file and the command line write as text."""
 SWITCH_KEYS: Final = ("require_baseline",)
 """Keys whose values are true or false, which the ini file writes as text."""
-PROJECT_KEYS: Final = (*MARKER_KEYS, "device", "json", "cards", "baselines", "require_baseline")
+PROJECT_KEYS: Final = (*MARKER_KEYS, "device", "json", "cards", "baselines", "require_baseline", "job_spread")
 """Keys of `[tool.vramguard]`; those of them that are text, numbers or switches are ini options too, `vram_` and the key."""
 COMMAND_KEYS: Final = (*PROJECT_KEYS, "accept")
 """Keys of the command line. Baselines are accepted there alone: a file that says so would do it at every run."""
 BASELINES_FOLDER: Final = "vram-baselines"
+JOB_SPREAD: Final = 0.26
+"""How far jobs on hosted runners were apart that ran the same code, as a share. Source: fast_mail_parser, pull request 128."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +51,8 @@ class Wishes:
     max_growth: tuple[PeakAllowance, ...] | None = None
     max_shrink: tuple[PeakAllowance, ...] | None = None
     max_creep_bytes: int | None = None
+    max_slowdown: float | None = None
+    job_spread: float | None = None
     baselines: Path | None = None
     require_baseline: bool | None = None
     accept: bool | None = None
@@ -80,10 +84,14 @@ class Settings:
     """How much a peak may be below its baseline; none leaves it unjudged."""
     max_creep_bytes: int | None = None
     """How much the memory held after each step may rise a step; None judges 0 where there are enough steps to judge."""
+    max_slowdown: float | None = None
+    """How much longer a step may take than before, as a share; None leaves step times unjudged."""
+    job_spread: float = JOB_SPREAD
+    """How far jobs are apart that run the same code, as a share; less than the default where the machine is one's own."""
     baselines: Path = Path(BASELINES_FOLDER)
     """Folder of the baselines."""
     require_baseline: bool = False
-    """Whether a growth or shrink gate without a baseline fails the test."""
+    """Whether a gate fails the test that has no baseline, or that no baseline can decide."""
     accept: bool = False
     """Whether the measurements of this run become the baselines; growth and shrink are not judged then."""
 
@@ -97,6 +105,20 @@ def resolve(*wishes: Wishes) -> Settings:
         if said is not None:
             chosen[field.name] = said
     return Settings(**chosen)
+
+
+def limits_of(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """Return how far a case may be from what it was, by the key of the marker and as it is written there."""
+    texts = {
+        "max_growth": _allowances_text(settings.max_growth),
+        "max_shrink": _allowances_text(settings.max_shrink),
+        "max_slowdown": "" if settings.max_slowdown is None else f"{settings.max_slowdown * 100:g}%",
+    }
+    return tuple((key, text) for key, text in texts.items() if text)
+
+
+def _allowances_text(limits: tuple[PeakAllowance, ...]) -> str:
+    return ", ".join(f"{limit.peak}={limit.allowance.text}" for limit in limits)
 
 
 def wishes_of_mapping(mapping: Mapping[str, object], source: str, known: tuple[str, ...], root: Path) -> Wishes:
@@ -168,6 +190,8 @@ def _wishes(table: Table, known: tuple[str, ...], root: Path) -> Wishes:
         max_growth=_allowances(table, "max_growth"),
         max_shrink=_allowances(table, "max_shrink"),
         max_creep_bytes=_size(table, "max_creep"),
+        max_slowdown=_share(table, "max_slowdown"),
+        job_spread=_share(table, "job_spread"),
         baselines=None if baselines is None else root / baselines,
         require_baseline=table.boolean("require_baseline", default=None),
         accept=table.boolean("accept", default=None),
@@ -214,6 +238,16 @@ def _size(table: Table, key: str) -> int | None:
     from pytest_vramguard.gates.allowance import parse_size  # for the few runs that ask for it
 
     return _parsed(table, key, text, parse_size)
+
+
+def _share(table: Table, key: str) -> float | None:
+    """Return the share in a text like `10%`; what it should be is noted where it is something else."""
+    text = table.string(key, default=None)
+    if not text:
+        return None
+    from pytest_vramguard.gates.allowance import parse_share  # for the few runs that ask for it
+
+    return _parsed(table, key, text, parse_share)
 
 
 def _parsed(table: Table, key: str, text: str, parse: Callable[[str], T]) -> T | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from pytest_vramguard.baseline import MUST_AGREE, Baseline, Comparison, Environment, changed_keys
+from pytest_vramguard.baseline import Baseline, Comparison, Environment, not_comparable
 from pytest_vramguard.gates.cause import explain
 from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, Reading
 from pytest_vramguard.units import gib_text, share_text, size_text
@@ -89,11 +89,9 @@ def _compare(gate: BaselineGate, measured: Measurement) -> Verdict:
     if isinstance(gate.reference, NoBaseline):
         reason, required = gate.reference.reason, gate.reference.required
         return _verdict(gate, Outcome.UNJUDGED, observed_bytes=observed_bytes, reason=reason, required=required)
-    apart = [change for change in changed_keys(gate.reference.environment, gate.environment) if change.key in MUST_AGREE]
-    if apart:
-        keys = ", ".join(f"{change.key} was {change.before!r} and is {change.now!r}" for change in apart)
-        reason = f"the baseline says nothing about this: {keys}; accept one here, or run where it was accepted"
-        return _verdict(gate, Outcome.UNJUDGED, observed_bytes=observed_bytes, reason=reason)
+    strange = not_comparable(gate.reference, gate.environment)
+    if strange is not None:
+        return _verdict(gate, Outcome.UNJUDGED, observed_bytes=observed_bytes, reason=strange)
     baseline_bytes = _peak_bytes(gate.reference.measurement, gate.peak)
     limit_bytes = max(baseline_bytes + gate.sign * gate.allowance.of(baseline_bytes), 0)
     passes = gate.sign * observed_bytes <= gate.sign * limit_bytes

@@ -13,12 +13,14 @@ from pytest_vramguard.meter.blocks import history_is_kept
 from pytest_vramguard.meter.memory_errors import full_device_in, release_last_error
 from pytest_vramguard.meter.parts import PartsWatch
 from pytest_vramguard.meter.peaks import Peaks, PeakWatch, Scope, devices_in_use, peaks_kept, reset_peaks
+from pytest_vramguard.meter.sensors import sensors_of
 from pytest_vramguard.meter.steps import timed_step
 from pytest_vramguard.reading import Measurement, OutOfMemory, PhasePeak
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from pytest_vramguard.meter.sensors import Sensors
     from pytest_vramguard.reading import StepSample
 
 FIRST_STEP: Final = "first step"
@@ -66,6 +68,7 @@ class Meter:
         self._case = Scope(name="the case")
         self._scopes: list[Scope] = []
         self._samples: list[StepSample] = []
+        self._sensors: Sensors | None = None
         self._step_count = 0
         self._after_step_bytes: dict[int, list[int]] = {}
         self._broken_phase: str | None = None
@@ -74,6 +77,7 @@ class Meter:
     def begin(self) -> None:
         """Note what is left of whatever ran before, and start to measure; `clean` comes before, and the device after that."""
         torch.cuda.init()
+        self._sensors = sensors_of(torch.cuda.current_device()) if self._timed else None
         reset_peaks()
         self._before = {device: Books.on(device) for device in devices_in_use()}
         self._stack.enter_context(self._parts.watching())
@@ -106,7 +110,7 @@ class Meter:
         self._step_count += 1
         self._parts.begin_step()
         with self._scope(FIRST_STEP if self._step_count == 1 else STEADY):
-            with timed_step(self._samples, tokens) if warm else nullcontext():
+            with timed_step(self._samples, tokens, self._sensors) if warm else nullcontext():
                 yield
             self._parts.end_step()
             for device in devices_in_use():

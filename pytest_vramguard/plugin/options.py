@@ -8,10 +8,12 @@ if TYPE_CHECKING:
     import pytest
 
 MARKER_HELP: Final = (
-    "vram(max_gb=None, band=None, max_growth=None, max_shrink=None, max_creep=None, target=None, steps=None, warmup=None): "
+    "vram(max_gb=None, band=None, max_growth=None, max_shrink=None, max_creep=None, max_slowdown=None, target=None, steps=None, "
+    "warmup=None): "
     "measure the peak GPU memory of the test and fail it when that is above the target card or above max_gb GiB, when its "
     "share of the card lies outside band=(low, high), when it is above or below the accepted baseline by more than max_growth "
-    "or max_shrink, or when the memory held after each step rises by more than max_creep."
+    "or max_shrink, when the memory held after each step rises by more than max_creep, or when a step takes longer than before "
+    "by more than max_slowdown, on a real card."
 )
 OPTIONS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "target": (
@@ -33,8 +35,10 @@ INI: Final[dict[str, str]] = {
     "max_growth": "how much the allocated peak of vram tests may be above its baseline, as in 1%, 64MiB or 1%+8MiB",
     "max_shrink": "how much it may be below its baseline",
     "max_creep": "how much the memory held after each training step may rise a step, as in 0 or 64KiB",
+    "max_slowdown": "how much longer a training step may take than before, as in 10%; judged on a real card",
+    "job_spread": "how far jobs on this machine are apart that run the same code (default: 26%)",
     "baselines": "folder of the baselines (default: vram-baselines)",
-    "require_baseline": "whether a vram test without a baseline fails where growth is judged (true or false)",
+    "require_baseline": "whether a vram test fails that has no baseline, or that no baseline can decide (true or false)",
 }
 """Help of each ini option."""
 
