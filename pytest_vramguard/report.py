@@ -52,7 +52,7 @@ class CaseResult:
     conditions: tuple[tuple[str, str], ...] = ()
     """What else shapes the numbers, by name: `allocator` (its settings) and `recipe` (a fingerprint), where there are any."""
     limits: tuple[tuple[str, str], ...] = ()
-    """How far the case may be from what it was, as `settings.limits_of` writes it: `max_growth`, `max_shrink`, `max_slowdown`."""
+    """How far the case may be from what it was, by the key of the marker and as it is written there."""
 
     @property
     def environment(self) -> Environment:

@@ -3,8 +3,8 @@
 The interval is that of Hodges and Lehmann for the logarithm of the ratio: the estimate is the median of all averages of two
 pairs (or of all differences between two series), and the interval holds every shift that Wilcoxon's test does not reject. It
 takes no distribution for granted, and outliers, which step times have to one side alone, move it little.
-Source: Hollander, Wolfe and Chicken, Nonparametric Statistical Methods, 3rd edition, sections 3.2-3.3 and 4.2-4.3. The tests are
-scipy's, which is imported when an interval is asked for.
+Source: Hollander, Wolfe and Chicken, Nonparametric Statistical Methods, 3rd edition, sections 3.2-3.3 and 4.2-4.3. The tests
+are scipy's, which is imported when an interval is asked for.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CONFIDENCE: Final = 0.99
-"""Of each interval. A comparison looks at its rounds twice at most, so that what lies exactly on a limit is found to be beyond it
-in one of 100 cases at most: 0.5 % a side and look."""
+"""Of each interval. A comparison looks at its rounds twice at most, so that what lies exactly on a limit is found beyond it in one
+of 100 cases at most: 0.5 % a side and look."""
 FEWEST_PAIRS: Final = 8
 """Pairs that such an interval needs: all of fewer than 8 fall on one side by chance more often (2**-8 is 0.4 %)."""
 FEWEST_SAMPLES: Final = 5

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     import pytest
 
 MARKER_HELP: Final = (
-    "vram(max_gb=None, band=None, max_growth=None, max_shrink=None, max_creep=None, max_slowdown=None, target=None, steps=None, "
-    "warmup=None): "
+    "vram(max_gb=None, band=None, max_growth=None, max_shrink=None, max_creep=None, max_slowdown=None, target=None, "
+    "steps=None, warmup=None): "
     "measure the peak GPU memory of the test and fail it when that is above the target card or above max_gb GiB, when its "
     "share of the card lies outside band=(low, high), when it is above or below the accepted baseline by more than max_growth "
     "or max_shrink, when the memory held after each step rises by more than max_creep, or when a step takes longer than before "
