@@ -13,8 +13,8 @@ from typing import Final, TypeAlias
 from pytest_vramguard.statistics import warmup_count
 
 SLOWDOWN_REASONS: Final = ("hw_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown", "sw_thermal_slowdown")
-"""Reasons for a lower clock that void a step: the card was slower than it is. `sw_power_cap` is none of them: it is the ordinary
-state of many cards under full load. Source: nvidia-smi, clocks_event_reasons."""
+"""Reasons for a lower clock that void a step: the card was slower than it is. `sw_power_cap` is none of them: under full load
+it is the ordinary state of many cards. Source: nvidia-smi, clocks_event_reasons."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,8 +1,8 @@
 """A report as plain dicts, lists, text and numbers, and back.
 
 This form is what `--vram-json` writes, what travels between the processes of pytest-xdist and what later runs compare with.
-What follows from other numbers (`peak_device_bytes`, `step_seconds`, `void_reason`, `outcome`) is written for other programs and
-is not read back.
+What follows from other numbers (`peak_device_bytes`, `step_seconds`, `void_reason`, `outcome`) is written for other programs
+and is not read back.
 Texts are not empty and the phases of a reading have names of their own; that is the meter's and the device's part.
 """
 

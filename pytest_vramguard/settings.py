@@ -23,6 +23,8 @@ DeviceChoice: TypeAlias = Literal["auto", "cuda", "emulated"]
 DEVICE_CHOICES: Final = ("auto", "cuda", "emulated")
 MARKER_KEYS: Final = ("max_gb", "band", "max_growth", "max_shrink", "max_creep", "max_slowdown", "target", "steps", "warmup")
 """Arguments of the marker `vram`."""
+LIMIT_KEYS: Final = ("max_growth", "max_shrink", "max_slowdown")
+"""Those that say how far a case may be from what it was."""
 NUMBER_KEYS: Final = ("steps", "warmup")
 """Keys whose values are numbers, which the ini file and the command line write as text."""
 SWITCH_KEYS: Final = ("require_baseline",)

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 CONFIDENCE: Final = 0.99
-"""Of each interval. A comparison looks at its rounds twice at most, so that what lies exactly on a limit is found beyond it in one
-of 100 cases at most: 0.5 % a side and look."""
+"""Of each interval. A comparison looks at its rounds twice at most, so that what lies exactly on a limit is found beyond it in
+one of 100 cases at most: 0.5 % a side and look."""
 FEWEST_PAIRS: Final = 8
 """Pairs that such an interval needs: all of fewer than 8 fall on one side by chance more often (2**-8 is 0.4 %)."""
+MOST_ROUNDS: Final = 16
+"""Pairs of the second look, unless the user says otherwise."""
 FEWEST_SAMPLES: Final = 5
 """Steps of each series that it needs where nothing is paired: one of 252 orders of 5 and 5 has all of one series first."""
 MOST_SAMPLES: Final = 300
