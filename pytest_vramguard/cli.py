@@ -216,7 +216,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("head", metavar="HEAD_REF", nargs="?", default="HEAD", help="the newer one (default: HEAD)")
     parser.add_argument("--max-growth", metavar="LIMIT", help="as on the marker, for every test; where neither says: 1%%")
     parser.add_argument("--max-shrink", metavar="LIMIT", help="as on the marker, for every test")
-    parser.add_argument("--max-slowdown", metavar="SHARE", help="as on the marker, for every test; where neither says: 10%%")
+    parser.add_argument("--max-slowdown", metavar="SHARE", help="as on the marker, for every test; where neither says: 5%%")
     parser.add_argument("--rounds", type=_rounds, default=MOST_ROUNDS, metavar="N", help=_ROUNDS_HELP)
     parser.set_defaults(command=compare)
 

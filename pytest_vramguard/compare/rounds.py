@@ -37,8 +37,9 @@ Key: TypeAlias = tuple[str, str]
 """Node id and target of a case."""
 
 ORDERS: Final[tuple[tuple[Side, Side], tuple[Side, Side]]] = (("base", "head"), ("head", "base"))
-DEFAULTS: Final = Wishes(max_growth=parse_allowances("1%"), max_slowdown=0.1)
-"""What is allowed where neither the command line nor the test says anything."""
+DEFAULTS: Final = Wishes(max_growth=parse_allowances("1%"), max_slowdown=0.05)
+"""What is allowed where neither the command line nor the test says anything. What lies on a limit is not beyond it: 5 % finds a
+step that takes 10 % longer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,8 +101,8 @@ def _judge(rounds: Sequence[tuple[Report, Report]], referee: Referee) -> Compare
     common = [key for key in now if key in before]
     if not common:
         message = (
-            f"no vram test in both commits, expected at least one: got {len(before)} in the former and {len(now)} in the newer; "
-            "check the arguments behind --"
+            f"no vram test in both commits, expected at least one: got {len(before)} in the former and {len(now)} in the "
+            "newer; check the arguments behind --"
         )
         raise ComparisonError(message)
     return ComparedCommits(

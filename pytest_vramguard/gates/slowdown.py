@@ -94,10 +94,8 @@ class SlowdownGate:
             return self._verdict(Outcome.UNJUDGED, shortage)
         try:
             interval = _interval(self.former, measured)
-        except ModuleNotFoundError as missing:
-            reason = (
-                f"{missing.name}: not installed, expected for step times; install it: pip install 'pytest-vramguard[stats]'"
-            )
+        except ModuleNotFoundError:
+            reason = "scipy: not installed, expected for step times; install it: pip install 'pytest-vramguard[stats]'"
             return self._verdict(Outcome.UNJUDGED, reason)
         return self._decide(self.former, measured, interval)
 
