@@ -59,7 +59,7 @@ def render(report: Report, *, width: int = 100) -> str:
 
 
 def failure_text(case: CaseResult) -> str:
-    """Return at most 15 lines about a case that did not pass: what each gate found, the peaks, their parts and phases.
+    """Return at most 16 lines about a case that did not pass: what each gate found, the peaks, their parts and phases.
 
     A gate that knows what lies behind its outcome adds up to three lines.
     """
