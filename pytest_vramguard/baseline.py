@@ -119,6 +119,15 @@ class Acceptance:
         return Comparison(baseline=self.former, measurement=self.baseline.measurement, environment=self.baseline.environment)
 
 
+def not_comparable(baseline: Baseline, environment: Environment) -> str | None:
+    """Return why `baseline` says nothing about a measurement in `environment`, with the next step; None if it does."""
+    apart = [change for change in changed_keys(baseline.environment, environment) if change.key in MUST_AGREE]
+    if not apart:
+        return None
+    keys = ", ".join(f"{change.key} was {change.before!r} and is {change.now!r}" for change in apart)
+    return f"the baseline says nothing about this: {keys}; accept one here, or run where it was accepted"
+
+
 def changed_keys(before: Environment, now: Environment) -> tuple[KeyChange, ...]:
     """Return the keys whose values differ, in the order of `before`, then those that are new."""
     old, new = dict(before), dict(now)
@@ -127,15 +136,6 @@ def changed_keys(before: Environment, now: Environment) -> tuple[KeyChange, ...]
         for key in dict.fromkeys([*old, *new])
         if old.get(key) != new.get(key)
     )
-
-
-def incomparable(before: Environment, now: Environment) -> str | None:
-    """Return why a measurement in `now` is not to be compared with one in `before`; None if it may be."""
-    apart = [change for change in changed_keys(before, now) if change.key in MUST_AGREE]
-    if not apart:
-        return None
-    keys = ", ".join(f"{change.key} was {change.before!r} and is {change.now!r}" for change in apart)
-    return f"the baseline says nothing about this: {keys}; accept one here, or run where it was accepted"
 
 
 def _changes(sizes: Iterable[tuple[str, int, int]]) -> tuple[SizeChange, ...]:

@@ -17,12 +17,16 @@ from pytest_vramguard.render import terminal
 from pytest_vramguard.report import Report
 from pytest_vramguard.report_file import write_report
 from pytest_vramguard.run.ranks import ALL_RANKS, MOST_GPUS, Ranks, ranks_of_text
-from pytest_vramguard.settings import PROJECT_KEYS, resolve, wishes_of_mapping, wishes_of_project
+from pytest_vramguard.settings import LIMIT_KEYS, PROJECT_KEYS, resolve, wishes_of_mapping, wishes_of_project
+from pytest_vramguard.statistics import FEWEST_PAIRS, MOST_ROUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _RANKS_HELP: Final = "ranks of a distributed command that are run: all (default), auto (the first and the last), or as in 0,3"
+
+_COMPARE: Final = "%(prog)s [options] BASE_REF [HEAD_REF] -- PYTEST_ARGUMENTS"
+_ROUNDS_HELP: Final = f"most rounds of a comparison of step times, {FEWEST_PAIRS} or more (default: {MOST_ROUNDS})"
 
 Answer: TypeAlias = tuple[str, int]
 """What a subcommand gives: the text to print, and the exit status."""
@@ -33,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     A `VramguardError` is printed on stderr and gives its `exit_code`. A wrong command line exits with that of a usage error.
     """
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    ours, behind = _split(given) if given[:1] == ["compare"] else (given, [])
+    options = _parser().parse_args(ours, argparse.Namespace(pytest_arguments=behind))
     try:
         answer: Answer = options.command(options)
     except VramguardError as fault:
@@ -87,6 +93,22 @@ def run(options: argparse.Namespace) -> Answer:
     full = any(isinstance(case.reading, OutOfMemory) for case in cases)
     accounts = [terminal.failure_text(case) + "\n\n" for case in cases if case.is_red]
     return "".join([*accounts, terminal.render(report)]), status if status and not full else int(not passed)
+
+
+def compare(options: argparse.Namespace) -> Answer:
+    """Run two commits in turn and return what the gates say; the status is 1 if a gate failed, or could not judge what it must.
+
+    Raises:
+        VramguardError: a setting is wrong, or the commits cannot be compared.
+    """
+    from pytest_vramguard.compare.command import compare_commits  # imports what judges, which the others do without
+    from pytest_vramguard.compare.rounds import Referee
+
+    asked = {key: getattr(options, key) for key in LIMIT_KEYS}
+    wishes = wishes_of_mapping(asked, "command line: --", LIMIT_KEYS, Path.cwd())
+    cards = load_catalogue(wishes_of_project(Path("pyproject.toml")).cards or ())
+    referee = Referee(wishes=wishes, catalogue=cards, root=Path.cwd())
+    return compare_commits((options.base, options.head), options.pytest_arguments, referee, options.rounds)
 
 
 def doctor(options: argparse.Namespace) -> Answer:
@@ -143,6 +165,20 @@ def _gpus(text: str) -> int:
     return int(text)
 
 
+def _rounds(text: str) -> int:
+    """Return the number of rounds that `text` allows."""
+    if not text.isdecimal() or int(text) < FEWEST_PAIRS:
+        message = f"got {text!r}, expected a whole number from {FEWEST_PAIRS}"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return the arguments before the first `--`, and those behind it, which are pytest's."""
+    cut = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:cut], arguments[cut + 1 :]
+
+
 def _parser() -> _Parser:
     parser = _Parser(prog="vramguard", description="GPU memory of training recipes, judged with or without a GPU.")
     parser.add_argument("--version", action="version", version=f"vramguard {__version__}")
@@ -167,8 +203,22 @@ def _parser() -> _Parser:
     command.add_argument("arguments", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its arguments")
     command.set_defaults(command=run)
 
+    _add_compare(
+        commands.add_parser("compare", help="run two commits in turn and judge what grew or got slower", usage=_COMPARE)
+    )
     _add_baseline(commands.add_parser("baseline", help="list, show, accept and remove baselines"))
     return parser
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `vramguard compare`."""
+    parser.add_argument("base", metavar="BASE_REF", help="the former commit: a branch, a tag or a digest")
+    parser.add_argument("head", metavar="HEAD_REF", nargs="?", default="HEAD", help="the newer one (default: HEAD)")
+    parser.add_argument("--max-growth", metavar="LIMIT", help="as on the marker, for every test; where neither says: 1%%")
+    parser.add_argument("--max-shrink", metavar="LIMIT", help="as on the marker, for every test")
+    parser.add_argument("--max-slowdown", metavar="SHARE", help="as on the marker, for every test; where neither says: 5%%")
+    parser.add_argument("--rounds", type=_rounds, default=MOST_ROUNDS, metavar="N", help=_ROUNDS_HELP)
+    parser.set_defaults(command=compare)
 
 
 def _add_baseline(parser: argparse.ArgumentParser) -> None:

@@ -46,3 +46,9 @@ class BaselineError(VramguardError):
     """A baseline is malformed, newer than this version can read, of another case, or cannot be written."""
 
     slug = "baseline"
+
+
+class ComparisonError(VramguardError):
+    """Two commits cannot be compared: no repository, a dirty one, no such commit, no case in common, a run that broke off."""
+
+    slug = "comparison"

@@ -23,13 +23,16 @@ from pytest_vramguard.gates import (
     LongestGate,
     PhaseGate,
     ShrinkGate,
+    SlowdownGate,
     WorkGate,
     WorkGrowthGate,
     advise,
 )
+from pytest_vramguard.gates.slowdown import EMULATED
 from pytest_vramguard.reading import Longest, Measurement, NotMeasured, OutOfMemory, Reading
 from pytest_vramguard.recipes import largest_that_fits, load_recipe, train, varied
 from pytest_vramguard.report import CaseResult, environment_of
+from pytest_vramguard.settings import limits_of
 from pytest_vramguard.units import bytes_of_gib, gib_text, size_text
 from pytest_vramguard.verdict import Outcome
 
@@ -37,8 +40,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from pytest_vramguard.baseline import Environment
     from pytest_vramguard.cards import Card
     from pytest_vramguard.devices import Device
+    from pytest_vramguard.gates.growth import Reference
+    from pytest_vramguard.gates.slowdown import Former
     from pytest_vramguard.meter.meter import Meter
     from pytest_vramguard.recipes import Quantity, Recipe
     from pytest_vramguard.report import DeviceFacts
@@ -313,6 +319,7 @@ def judged(  # noqa: PLR0913 (everything that a result is made of)
         verdicts=tuple(gate.judge(reading, card) for gate in gates),
         advice=_advice(card, reading, settings),
         conditions=conditions,
+        limits=limits_of(settings),
     )
 
 
@@ -341,17 +348,23 @@ def _gates_of_baseline(
     case_id: str, card: Card, device: DeviceFacts, settings: Settings, conditions: tuple[tuple[str, str], ...]
 ) -> list[Gate]:
     """Return the gates that compare with a baseline; none where this very run is to become the baseline."""
-    if settings.accept or not (settings.max_growth or settings.max_shrink or settings.work_growth):
+    compares = settings.max_growth or settings.max_shrink or settings.work_growth or settings.max_slowdown is not None
+    if settings.accept or not compares:
         return []
     store = BaselineStore(folder=settings.baselines)
     reference = store.reference(case_id, card.key, device.kind, required=settings.require_baseline)
-    environment = environment_of(device, conditions)
-    peaks: list[Gate] = [
+    former = EMULATED if device.kind == "emulated" else reference
+    return comparing_gates(settings, reference, former, environment_of(device, conditions))
+
+
+def comparing_gates(settings: Settings, reference: Reference, former: Former, environment: Environment) -> list[Gate]:
+    """Return the gates of `settings` that compare with what was before: step times with `former`, all else with `reference`."""
+    gates: list[Gate] = [
         kind(peak=limit.peak, allowance=limit.allowance, reference=reference, environment=environment)
         for kind, limits in ((GrowthGate, settings.max_growth), (ShrinkGate, settings.max_shrink))
         for limit in limits
     ]
-    work = [
+    gates += [
         WorkGrowthGate(
             figure=figure,
             allowance=allowance,
@@ -361,7 +374,17 @@ def _gates_of_baseline(
         )
         for figure, allowance in settings.work_growth.items()
     ]
-    return [*peaks, *work]
+    if settings.max_slowdown is not None:
+        gates.append(
+            SlowdownGate(
+                max_slowdown=settings.max_slowdown,
+                former=former,
+                environment=environment,
+                job_spread=settings.job_spread,
+                required=settings.require_baseline,
+            )
+        )
+    return gates
 
 
 def _advice(card: Card, reading: Reading, settings: Settings) -> str | None:

@@ -9,10 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from fractions import Fraction
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
+
+from pytest_vramguard.statistics import warmup_count
 
 WorkName: TypeAlias = Literal["launches", "syncs", "copied", "driver_allocations", "flops"]
 """A figure of the work of a step."""
+SLOWDOWN_REASONS: Final = ("hw_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown", "sw_thermal_slowdown")
+"""Reasons for a lower clock that void a step: the card was slower than it is. `sw_power_cap` is none of them: under full load
+it is the ordinary state of many cards. Source: nvidia-smi, clocks_event_reasons."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +65,20 @@ class PhasePeak:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StepSensors:
+    """What the sensors of the card said during a step; None where the card has no such sensor."""
+
+    lowest_clock_hz: int | None = None
+    """Of the streaming multiprocessors."""
+    highest_temperature_celsius: int | None = None
+    highest_power_watts: float | None = None
+    clock_reasons: tuple[str, ...] = ()
+    """Why the clock was not the highest, under nvidia-smi's names: `sw_power_cap`, `hw_thermal_slowdown`."""
+    other_process_count: int | None = None
+    """Most other processes that computed on the card."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StepSample:
     """The time of one training step on a real card."""
 
@@ -69,6 +88,20 @@ class StepSample:
     """CUDA events around the step."""
     tokens: int | None = None
     """Tokens in the step's batches, where the caller said so."""
+    sensors: StepSensors | None = None
+    """None where the driver could not be asked."""
+
+    @property
+    def void_reason(self) -> str | None:
+        """Why the time says nothing about the code; None if it does."""
+        if self.device_seconds <= 0:
+            return "no time between the events"
+        if self.sensors is None:
+            return None
+        slowed = [reason for reason in self.sensors.clock_reasons if reason in SLOWDOWN_REASONS]
+        if slowed:
+            return f"the card was throttled ({', '.join(slowed)})"
+        return "other processes computed on the card" if self.sensors.other_process_count else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -181,6 +214,21 @@ class Measurement:
     def peak_device_bytes(self) -> int:
         """Reserved plus everything outside the allocator."""
         return self.peak_reserved_bytes + self.context_bytes
+
+    @property
+    def void_steps(self) -> tuple[StepSample, ...]:
+        """Timed steps whose time says nothing."""
+        return tuple(step for step in self.steps if step.void_reason is not None)
+
+    @property
+    def warming_count(self) -> int:
+        """How many of the first timed steps that are not void are still warming up."""
+        return warmup_count([step.device_seconds for step in self.steps if step.void_reason is None])
+
+    @property
+    def steady_steps(self) -> tuple[StepSample, ...]:
+        """Timed steps that tell how fast the code is: neither void nor still warming up."""
+        return tuple(step for step in self.steps if step.void_reason is None)[self.warming_count :]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

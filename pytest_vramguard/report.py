@@ -51,6 +51,8 @@ class CaseResult:
     """What the utilisation suggests, where no band was asked for."""
     conditions: tuple[tuple[str, str], ...] = ()
     """What else shapes the numbers, by name: `allocator` (its settings) and `recipe` (a fingerprint), where there are any."""
+    limits: tuple[tuple[str, str], ...] = ()
+    """How far the case may be from what it was, by the key of the marker and as it is written there."""
 
     @property
     def environment(self) -> Environment:

@@ -1,8 +1,8 @@
 """A report as plain dicts, lists, text and numbers, and back.
 
 This form is what `--vram-json` writes, what travels between the processes of pytest-xdist and what later runs compare with.
-What follows from other numbers (`peak_device_bytes`, `step_seconds`, `outcome`) is written for other programs and is not read
-back.
+What follows from other numbers (`peak_device_bytes`, `step_seconds`, `void_reason`, `outcome`) is written for other programs
+and is not read back.
 Texts are not empty and the phases of a reading have names of their own; that is the meter's and the device's part.
 """
 
@@ -21,6 +21,7 @@ from pytest_vramguard.reading import (
     Parts,
     PhasePeak,
     StepSample,
+    StepSensors,
     SyncSite,
     Work,
 )
@@ -75,6 +76,7 @@ def case_to_table(case: CaseResult) -> dict[str, object]:
         "verdicts": [_verdict_to_table(verdict) for verdict in case.verdicts],
         "advice": case.advice,
         "conditions": dict(case.conditions),
+        "limits": dict(case.limits),
     }
 
 
@@ -98,6 +100,7 @@ def _case(table: Table) -> CaseResult:
         verdicts=tuple(map(_verdict, table.tables("verdicts"))),
         advice=table.string("advice", default=None),
         conditions=_pairs(table.table("conditions", required=False)),
+        limits=_pairs(table.table("limits", required=False)),
     )
 
 
@@ -132,7 +135,7 @@ def reading_to_table(reading: Reading) -> dict[str, object]:
                 **_memory_to_table(reading),
                 "work": None if reading.work is None else _work_to_table(reading.work),
                 "step_seconds": [step.device_seconds for step in reading.steps],
-                "steps": [asdict(step) for step in reading.steps],
+                "steps": [_step_to_table(step) for step in reading.steps],
                 "step_count": reading.step_count,
                 "after_step_bytes": list(reading.after_step_bytes),
                 "allocator_retries": reading.allocator_retries,
@@ -273,11 +276,30 @@ def _phase(name: str, table: Table) -> PhasePeak:
     )
 
 
+def _step_to_table(step: StepSample) -> dict[str, object]:
+    sensors = None if step.sensors is None else {**asdict(step.sensors), "clock_reasons": list(step.sensors.clock_reasons)}
+    return {**asdict(step), "sensors": sensors, "void_reason": step.void_reason}
+
+
 def _step(table: Table) -> StepSample:
     return StepSample(
         host_seconds=table.number("host_seconds"),
         device_seconds=table.number("device_seconds"),
         tokens=table.integer("tokens", default=None, minimum=0),
+        sensors=_sensors(table),
+    )
+
+
+def _sensors(table: Table) -> StepSensors | None:
+    if table.mapping.get("sensors") is None:
+        return None
+    sensors = table.table("sensors")
+    return StepSensors(
+        lowest_clock_hz=sensors.integer("lowest_clock_hz", default=None, minimum=0),
+        highest_temperature_celsius=sensors.integer("highest_temperature_celsius", default=None),
+        highest_power_watts=sensors.number("highest_power_watts", default=None),
+        clock_reasons=sensors.strings("clock_reasons"),
+        other_process_count=sensors.integer("other_process_count", default=None, minimum=0),
     )
 
 

@@ -41,21 +41,26 @@ MARKER_KEYS: Final = (
     "max_growth",
     "max_shrink",
     "max_creep",
+    "max_slowdown",
     *WORK_KEYS,
     "target",
     "steps",
     "warmup",
 )
 """Arguments of the marker `vram`."""
+LIMIT_KEYS: Final = ("max_growth", "max_shrink", "max_slowdown")
+"""Those that say how far a case may be from what it was."""
 NUMBER_KEYS: Final = ("steps", "warmup", "max_syncs", "max_driver_allocations")
 """Keys whose values are numbers, which the ini file and the command line write as text."""
 SWITCH_KEYS: Final = ("require_baseline",)
 """Keys whose values are true or false, which the ini file writes as text."""
-PROJECT_KEYS: Final = (*MARKER_KEYS, "device", "json", "cards", "baselines", "require_baseline")
+PROJECT_KEYS: Final = (*MARKER_KEYS, "device", "json", "cards", "baselines", "require_baseline", "job_spread")
 """Keys of `[tool.vramguard]`; those of them that are text, numbers or switches are ini options too, `vram_` and the key."""
 COMMAND_KEYS: Final = (*PROJECT_KEYS, "accept")
 """Keys of the command line. Baselines are accepted there alone: a file that says so would do it at every run."""
 BASELINES_FOLDER: Final = "vram-baselines"
+JOB_SPREAD: Final = 0.26
+"""How far jobs on hosted runners were apart that ran the same code, as a share. Source: fast_mail_parser, pull request 128."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +87,8 @@ class Wishes:
     max_syncs_growth: Allowance | None = None
     max_copied_growth: Allowance | None = None
     max_flops_growth: Allowance | None = None
+    max_slowdown: float | None = None
+    job_spread: float | None = None
     baselines: Path | None = None
     require_baseline: bool | None = None
     accept: bool | None = None
@@ -131,10 +138,14 @@ class Settings:
     """How many more bytes than in its baseline a steady step may copy between host and card."""
     max_flops_growth: Allowance | None = None
     """How many more floating-point operations than its baseline a steady step may take."""
+    max_slowdown: float | None = None
+    """How much longer a step may take than before, as a share; None leaves step times unjudged."""
+    job_spread: float = JOB_SPREAD
+    """How far jobs are apart that run the same code, as a share; less than the default where the machine is one's own."""
     baselines: Path = Path(BASELINES_FOLDER)
     """Folder of the baselines."""
     require_baseline: bool = False
-    """Whether a gate that compares with a baseline fails the test where there is none."""
+    """Whether a gate fails the test that has no baseline, or that no baseline can decide."""
     accept: bool = False
     """Whether the measurements of this run become the baselines; nothing is compared with the former ones then."""
 
@@ -171,6 +182,20 @@ def resolve(*wishes: Wishes) -> Settings:
         if said is not None:
             chosen[field.name] = said
     return Settings(**chosen)
+
+
+def limits_of(settings: Settings) -> tuple[tuple[str, str], ...]:
+    """Return how far a case may be from what it was, by the key of the marker and as it is written there."""
+    texts = {
+        "max_growth": _allowances_text(settings.max_growth),
+        "max_shrink": _allowances_text(settings.max_shrink),
+        "max_slowdown": "" if settings.max_slowdown is None else f"{settings.max_slowdown * 100:g}%",
+    }
+    return tuple((key, text) for key, text in texts.items() if text)
+
+
+def _allowances_text(limits: tuple[PeakAllowance, ...]) -> str:
+    return ", ".join(f"{limit.peak}={limit.allowance.text}" for limit in limits)
 
 
 def wishes_of_mapping(mapping: Mapping[str, object], source: str, known: tuple[str, ...], root: Path) -> Wishes:
@@ -251,6 +276,8 @@ def _wishes(table: Table, known: tuple[str, ...], root: Path) -> Wishes:
         max_syncs_growth=_count_allowance(table, "max_syncs_growth"),
         max_copied_growth=_size_allowance(table, "max_copied_growth"),
         max_flops_growth=_count_allowance(table, "max_flops_growth"),
+        max_slowdown=_share(table, "max_slowdown"),
+        job_spread=_share(table, "job_spread"),
         baselines=None if baselines is None else root / baselines,
         require_baseline=table.boolean("require_baseline", default=None),
         accept=table.boolean("accept", default=None),
@@ -329,6 +356,16 @@ def _size(table: Table, key: str) -> int | None:
     from pytest_vramguard.gates.allowance import parse_size  # for the few runs that ask for it
 
     return _parsed(table, key, text, parse_size)
+
+
+def _share(table: Table, key: str) -> float | None:
+    """Return the share in a text like `10%`; what it should be is noted where it is something else."""
+    text = table.string(key, default=None)
+    if not text:
+        return None
+    from pytest_vramguard.gates.allowance import parse_share  # for the few runs that ask for it
+
+    return _parsed(table, key, text, parse_share)
 
 
 def _parsed(table: Table, key: str, text: str, parse: Callable[[str], T]) -> T | None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 from pytest_vramguard.baseline import Baseline
 from pytest_vramguard.cards.catalogue import Card
 from pytest_vramguard.examination import Examination, Trial
-from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, Parts, PhasePeak, StepSample
+from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, Parts, PhasePeak, StepSample, StepSensors
 from pytest_vramguard.report import CaseResult, DeviceFacts, Report
 from pytest_vramguard.units import GIB, KIB, MIB
 from pytest_vramguard.verdict import Outcome, Verdict
@@ -78,6 +78,13 @@ _OUT_OF_MEMORY: Final = OutOfMemory(
             peak_device_bytes=11 * GIB + 356 * MIB,
         ),
     ),
+)
+_SENSORS: Final = StepSensors(
+    lowest_clock_hz=1_410_000_000,
+    highest_temperature_celsius=71,
+    highest_power_watts=149.5,
+    clock_reasons=("sw_power_cap",),
+    other_process_count=0,
 )
 _VERDICT: Final = Verdict(
     gate="fit",
@@ -149,9 +156,19 @@ def not_measured(reason: str = "no CUDA build of torch; next step: install torch
     return NotMeasured(reason=reason)
 
 
-def step(device_seconds: float = 0.1, *, host_seconds: float = 0.125, tokens: int | None = 512) -> StepSample:
+def step(device_seconds: float = 0.1, *, tokens: int | None = 512, sensors: StepSensors | None = None) -> StepSample:
     """Return one timed step."""
-    return StepSample(host_seconds=host_seconds, device_seconds=device_seconds, tokens=tokens)
+    return StepSample(host_seconds=0.125, device_seconds=device_seconds, tokens=tokens, sensors=sensors)
+
+
+def sensors(**fields: Any) -> StepSensors:
+    """Return what the sensors of a card at full load say, with `fields` replaced."""
+    return replace(_SENSORS, **fields)
+
+
+def timed(*device_seconds: float, **fields: Any) -> Measurement:
+    """Return a measurement with steps of these times."""
+    return measurement(steps=tuple(map(step, device_seconds)), step_count=len(device_seconds), **fields)
 
 
 def verdict(**fields: Any) -> Verdict:
@@ -234,8 +251,13 @@ def real_card_case() -> CaseResult:
                     name="steady", peak_allocated_bytes=20 * GIB, peak_reserved_bytes=21 * GIB, peak_device_bytes=22016 * MIB
                 ),
             ),
-            steps=(step(0.110), step(0.100), step(0.150)),
-            step_count=5,
+            steps=(
+                step(0.110, sensors=sensors()),
+                step(0.100),
+                step(0.150, sensors=sensors(lowest_clock_hz=1_395_000_000)),
+                step(0.400, sensors=sensors(clock_reasons=("sw_power_cap", "hw_thermal_slowdown"))),
+            ),
+            step_count=6,
             allocator_retries=2,
             leftover_bytes=8_519_680,
             notes=("another process holds 1.0 GiB of the card; next step: stop it",),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_vramguard.baselines.store import BaselineStore
     from pytest_vramguard.report import CaseResult
 
-COMPARING: Final = ("growth", "shrink", "work growth")
+COMPARING: Final = ("growth", "shrink", "work growth", "slowdown")
 """Gates whose verdict does not matter here: they compare with the baseline that is to be replaced."""
 
 

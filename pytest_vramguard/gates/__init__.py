@@ -7,6 +7,7 @@ from pytest_vramguard.gates.fit import FitGate
 from pytest_vramguard.gates.growth import GrowthGate, NoBaseline, ShrinkGate
 from pytest_vramguard.gates.longest import LongestGate
 from pytest_vramguard.gates.phase import PhaseGate, PhaseLimit
+from pytest_vramguard.gates.slowdown import PairedRuns, SlowdownGate
 from pytest_vramguard.gates.work import WorkGate, WorkGrowthGate
 
 __all__ = [
@@ -18,9 +19,11 @@ __all__ = [
     "GrowthGate",
     "LongestGate",
     "NoBaseline",
+    "PairedRuns",
     "PhaseGate",
     "PhaseLimit",
     "ShrinkGate",
+    "SlowdownGate",
     "WorkGate",
     "WorkGrowthGate",
     "advise",

@@ -97,6 +97,18 @@ def _allowance(text: str, parse_amount: Callable[[str, str], int], expected: str
     return Allowance(text=text, share=(shares or [Fraction(0)])[0], amount=(amounts or [0])[0])
 
 
+def parse_share(text: str) -> float:
+    """Return the share in a text like `10%`, 0 upwards.
+
+    Raises:
+        ValueError: as `parse_allowances`.
+    """
+    found = _SHARE.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"got {text!r}, expected a share, as in '10%'")
+    return float(Fraction(found[1]) / 100)
+
+
 def parse_size(text: str, expected: str = "expected a size, as in '64KiB', '1.5GiB' or '0'") -> int:
     """Return the whole bytes in a text like `64MiB`, `1.5 GiB` or `0`, rounded down; `expected` ends the message.
 

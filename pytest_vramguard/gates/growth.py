@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from pytest_vramguard.baseline import Baseline, Comparison, Environment, incomparable
+from pytest_vramguard.baseline import Baseline, Comparison, Environment, not_comparable
 from pytest_vramguard.gates.cause import explain
 from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, Reading
 from pytest_vramguard.units import gib_text, share_text, size_text
@@ -89,9 +89,9 @@ def _compare(gate: BaselineGate, measured: Measurement) -> Verdict:
     if isinstance(gate.reference, NoBaseline):
         reason, required = gate.reference.reason, gate.reference.required
         return _verdict(gate, Outcome.UNJUDGED, observed_bytes=observed_bytes, reason=reason, required=required)
-    apart = incomparable(gate.reference.environment, gate.environment)
-    if apart is not None:
-        return _verdict(gate, Outcome.UNJUDGED, observed_bytes=observed_bytes, reason=apart)
+    strange = not_comparable(gate.reference, gate.environment)
+    if strange is not None:
+        return _verdict(gate, Outcome.UNJUDGED, observed_bytes=observed_bytes, reason=strange)
     baseline_bytes = _peak_bytes(gate.reference.measurement, gate.peak)
     limit_bytes = max(baseline_bytes + gate.sign * gate.allowance.of(baseline_bytes), 0)
     passes = gate.sign * observed_bytes <= gate.sign * limit_bytes

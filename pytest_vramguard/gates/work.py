@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from pytest_vramguard.baseline import incomparable
+from pytest_vramguard.baseline import not_comparable
 from pytest_vramguard.gates.growth import NoBaseline, Reference
 from pytest_vramguard.gates.work_cause import explain_growth, explain_limit
 from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, Reading, WorkName
@@ -94,7 +94,7 @@ class WorkGrowthGate:
         if isinstance(self.reference, NoBaseline):
             reason, required = self.reference.reason, self.reference.required
             return _verdict(self, Outcome.UNJUDGED, observed=observed, reason=reason, required=required)
-        apart = incomparable(self.reference.environment, self.environment)
+        apart = not_comparable(self.reference, self.environment)
         if apart is not None:
             return _verdict(self, Outcome.UNJUDGED, observed=observed, reason=apart)
         before = self.reference.measurement.work

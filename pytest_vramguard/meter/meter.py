@@ -14,6 +14,7 @@ from pytest_vramguard.meter.blocks import history_is_kept
 from pytest_vramguard.meter.memory_errors import full_device_in, release_last_error
 from pytest_vramguard.meter.parts import PartsWatch
 from pytest_vramguard.meter.peaks import Peaks, PeakWatch, Scope, devices_in_use, peaks_kept, reset_peaks
+from pytest_vramguard.meter.sensors import sensors_of
 from pytest_vramguard.meter.steps import around_each_optimizer_step, timed_step
 from pytest_vramguard.reading import Measurement, OutOfMemory, PhasePeak
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from torch.optim import Optimizer
 
+    from pytest_vramguard.meter.sensors import Sensors
     from pytest_vramguard.reading import StepSample
 
 FIRST_STEP: Final = "first step"
@@ -81,6 +83,7 @@ class Meter:
         self._case = Scope(name="the case")
         self._scopes: list[Scope] = []
         self._samples: list[StepSample] = []
+        self._sensors: Sensors | None = None
         self._step_count = 0
         self._after_step_bytes: dict[int, list[int]] = {}
         self._broken_phases: tuple[str, ...] = ()
@@ -90,6 +93,7 @@ class Meter:
     def begin(self) -> None:
         """Note what is left of whatever ran before, and start to measure; `clean` comes before, and the device after that."""
         torch.cuda.init()
+        self._sensors = sensors_of(torch.cuda.current_device()) if self._timed else None
         reset_peaks()
         self._before = {device: Books.on(device) for device in devices_in_use()}
         self._stack.enter_context(self._parts.watching())
@@ -129,7 +133,7 @@ class Meter:
         self._parts.begin_step()
         with self._scope(FIRST_STEP if self._step_count == 1 else STEADY):
             counted = self._counted_step if self._step_count > 1 else nullcontext
-            with timed_step(self._samples, tokens) if warm else nullcontext(), counted():
+            with timed_step(self._samples, tokens, self._sensors) if warm else nullcontext(), counted():
                 yield
             self._parts.end_step()
             for device in devices_in_use():

@@ -22,13 +22,18 @@ def outside_allocator_bytes(device: int) -> int | None:
 def _process_bytes(device: int) -> int | None:
     try:
         pynvml.nvmlInit()
-        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(_nvml_handle(device))
+        processes = pynvml.nvmlDeviceGetComputeRunningProcesses(nvml_handle(device))
     except pynvml.NVMLError:
         return None
     return next((process.usedGpuMemory for process in processes if process.pid == os.getpid()), None)
 
 
-def _nvml_handle(device: int) -> Any:
+def nvml_handle(device: int) -> Any:
+    """Return NVML's handle of a card of this process.
+
+    Raises:
+        pynvml.NVMLError: NVML is not there, or knows no such card.
+    """
     uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
     if uuid is None:  # torch 2.1 tells no UUID, but where NVML counts the card
         return pynvml.nvmlDeviceGetHandleByIndex(torch.cuda._get_nvml_device_index(device))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from pytest_vramguard.meter.sensors import summary, watched
 from pytest_vramguard.reading import StepSample
 
 if TYPE_CHECKING:
@@ -16,22 +17,33 @@ if TYPE_CHECKING:
 
     from torch.optim import Optimizer
 
+    from pytest_vramguard.meter.sensors import Sensors
+
 
 @contextmanager
-def timed_step(samples: list[StepSample], tokens: int | None) -> Iterator[None]:
+def timed_step(samples: list[StepSample], tokens: int | None, sensors: Sensors | None) -> Iterator[None]:
     """Time the code inside by CUDA events and by the host clock, and add the sample to `samples` unless it raises.
 
-    The card is synchronised at both ends, so that the host clock holds the whole step and nothing of the one before.
+    The card is synchronised at both ends, so that the host clock holds the whole step and nothing of the one before. `sensors`
+    are asked meanwhile, where there are any.
     """
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    torch.cuda.synchronize()
-    begun = time.perf_counter()
-    start.record()
-    yield
-    end.record()
-    torch.cuda.synchronize()
-    host_seconds = time.perf_counter() - begun
-    samples.append(StepSample(host_seconds=host_seconds, device_seconds=start.elapsed_time(end) / 1000, tokens=tokens))
+    with nullcontext() if sensors is None else watched(sensors) as seen:
+        torch.cuda.synchronize()
+        begun = time.perf_counter()
+        start.record()
+        yield
+        end.record()
+        torch.cuda.synchronize()
+        host_seconds = time.perf_counter() - begun
+    samples.append(
+        StepSample(
+            host_seconds=host_seconds,
+            device_seconds=start.elapsed_time(end) / 1000,
+            tokens=tokens,
+            sensors=None if seen is None else summary(seen),
+        )
+    )
 
 
 def after_each_optimizer_step(call: Callable[[], None]) -> None:

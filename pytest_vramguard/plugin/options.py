@@ -8,13 +8,11 @@ if TYPE_CHECKING:
     import pytest
 
 MARKER_HELP: Final = (
-    "vram(max_gb=None, band=None, max_growth=None, max_shrink=None, max_creep=None, max_syncs=None, "
-    "max_driver_allocations=None, max_launches_growth=None, max_syncs_growth=None, max_copied_growth=None, "
-    "max_flops_growth=None, target=None, steps=None, warmup=None): "
-    "measure the peak GPU memory of the test and fail it when that is above the target card or above max_gb GiB, when its "
-    "share of the card lies outside band=(low, high), when it is above or below the accepted baseline by more than max_growth "
-    "or max_shrink, when the memory held after each step rises by more than max_creep, or when a steady step on an emulated "
-    "card asks for more syncs or driver allocations than max_..., or for more work than its baseline by max_..._growth."
+    "vram(max_gb=None, band=None, phases=None, min_seq_len=None, min_batch_size=None, max_growth=None, max_shrink=None, "
+    "max_creep=None, max_slowdown=None, max_syncs=None, max_driver_allocations=None, max_launches_growth=None, "
+    "max_syncs_growth=None, max_copied_growth=None, max_flops_growth=None, target=None, steps=None, warmup=None): "
+    "measure the peak GPU memory of the test and fail it when that is above the target card, or when one of the limits given "
+    "here is not kept; the README says what each of them judges."
 )
 OPTIONS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "target": (
@@ -42,8 +40,10 @@ INI: Final[dict[str, str]] = {
     "max_copied_growth": "how many more bytes than in its baseline a steady step may copy, as in 1%+8MiB",
     "max_flops_growth": "how many more floating-point operations than its baseline a steady step may take, as in 1%",
     "max_creep": "how much the memory held after each training step may rise a step, as in 0 or 64KiB",
+    "max_slowdown": "how much longer a training step may take than before, as in 10%; judged on a real card",
+    "job_spread": "how far jobs on this machine are apart that run the same code (default: 26%)",
     "baselines": "folder of the baselines (default: vram-baselines)",
-    "require_baseline": "whether a vram test without a baseline fails where growth is judged (true or false)",
+    "require_baseline": "whether a vram test fails that has no baseline, or that no baseline can decide (true or false)",
 }
 """Help of each ini option."""
 

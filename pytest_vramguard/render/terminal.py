@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
 from dataclasses import fields
 from statistics import median
 from typing import TYPE_CHECKING, Final
@@ -30,7 +31,7 @@ _LEGEND: Final = (
 _EMULATED_LEGEND: Final = (
     "emulated: the real code ran against an emulated card; memory is counted, kernels are not run, so there is no step time"
 )
-_TIMED_LEGEND: Final = "step: median time between CUDA events around a step; tokens/s: tokens / time over the same steps"
+_TIMED_LEGEND: Final = "step: median time between CUDA events around a steady step; tokens/s: tokens / time over the same steps"
 
 
 def render(report: Report, *, width: int = 100) -> str:
@@ -41,7 +42,7 @@ def render(report: Report, *, width: int = 100) -> str:
     """
     if not report.cases:
         return "no case ran\n"
-    timed = any(_steps(case) for case in report.cases)
+    timed = any(_steady_steps(case) for case in report.cases)
     advice = [f"{case.id}: {case.advice}" for case in report.cases if case.advice]
     doubts = [
         f"{case.id}: {doubt}"
@@ -59,7 +60,7 @@ def render(report: Report, *, width: int = 100) -> str:
 
 
 def failure_text(case: CaseResult) -> str:
-    """Return at most 15 lines about a case that did not pass: what each gate found, the peaks, their parts and phases.
+    """Return at most 16 lines about a case that did not pass: what each gate found, the peaks, their parts and phases.
 
     A gate that knows what lies behind its outcome adds up to three lines.
     """
@@ -94,7 +95,7 @@ def _cells(case: CaseResult, *, timed: bool) -> list[str]:
         peaks = (case.reading.peak_allocated_bytes, case.reading.peak_reserved_bytes, case.reading.peak_device_bytes)
         cells += [*(f"{peak / GIB:.2f}" for peak in peaks), share_text(share)]
     if timed:
-        cells += [_step_text(_steps(case)), _rate_text(_steps(case))]
+        cells += [_step_text(_steady_steps(case)), _rate_text(_steady_steps(case))]
     return cells
 
 
@@ -140,8 +141,8 @@ def _reading_lines(reading: Measurement | OutOfMemory | NotMeasured) -> list[str
             return [*_memory_lines(reading), *_notes_lines([*_besides(reading.outside), *reading.notes])]
         case Measurement():
             notes = [*_doubts(reading), *_besides(reading.outside), *reading.notes]
-            lines = [*_memory_lines(reading), _steps_line(reading), *_longest_lines(reading), *work_lines(reading.work)]
-            return [*lines, *_notes_lines(notes)]
+            steps = [_steps_line(reading), *_sensors_lines(reading), *_longest_lines(reading), *work_lines(reading.work)]
+            return [*_memory_lines(reading), *steps, *_notes_lines(notes)]
 
 
 def _memory_lines(reading: Measurement | OutOfMemory) -> list[str]:
@@ -173,8 +174,9 @@ def _phases_lines(phases: Iterable[PhasePeak]) -> list[str]:
 def _steps_line(reading: Measurement) -> str:
     if not reading.steps:
         return f"steps: {reading.step_count} ran, none timed"
-    times = f"steps: {reading.step_count} ran, {len(reading.steps)} timed, median {_step_text(reading.steps)}"
-    rate = _rate_text(reading.steps)
+    warming = f" ({reading.warming_count} of them still warming up)" if reading.warming_count else ""
+    times = f"steps: {reading.step_count} ran, {len(reading.steps)} timed{warming}, median {_step_text(reading.steady_steps)}"
+    rate = _rate_text(reading.steady_steps)
     return times if rate == "-" else f"{times}, {rate} tokens/s"
 
 
@@ -183,12 +185,31 @@ def _longest_lines(reading: Measurement) -> list[str]:
     return [f"largest {found.quantity} that fits: {found.value}, whose peaks these are"] if found else []
 
 
+def _sensors_lines(reading: Measurement) -> Iterable[str]:
+    """Yield what the sensors of the card said during the timed steps, as far as it has any."""
+    seen = [step.sensors for step in reading.steps if step.sensors is not None]
+    clocks_hz = [sensors.lowest_clock_hz for sensors in seen if sensors.lowest_clock_hz is not None]
+    temperatures = [sensors.highest_temperature_celsius for sensors in seen if sensors.highest_temperature_celsius is not None]
+    powers_watts = [sensors.highest_power_watts for sensors in seen if sensors.highest_power_watts is not None]
+    reasons = dict.fromkeys(reason for sensors in seen for reason in sensors.clock_reasons)
+    texts = [
+        f"clock {min(clocks_hz) / 1e6:.0f} MHz or more" if clocks_hz else "",
+        f"temperature {max(temperatures)} C or less" if temperatures else "",
+        f"power {max(powers_watts):.0f} W or less" if powers_watts else "",
+        f"clock held back by {', '.join(reasons)}" if reasons else "",
+    ]
+    if any(texts):
+        yield f"card during the timed steps: {'; '.join(filter(None, texts))}"
+
+
 def _notes_lines(notes: Iterable[str]) -> list[str]:
     text = "; ".join(notes)
     return [f"notes: {text}"] if text else []
 
 
 def _doubts(reading: Measurement) -> Iterable[str]:
+    for reason, count in Counter(step.void_reason for step in reading.void_steps).items():
+        yield f"{count} of {len(reading.steps)} timed steps are void: {reason}"
     if reading.allocator_retries:
         yield f"the allocator gave back cached memory {reading.allocator_retries} times to go on"
     if reading.out_of_memory_count:
@@ -207,8 +228,8 @@ def _unjudged(cases: Iterable[CaseResult]) -> list[str]:
     ]
 
 
-def _steps(case: CaseResult) -> tuple[StepSample, ...]:
-    return case.reading.steps if isinstance(case.reading, Measurement) else ()
+def _steady_steps(case: CaseResult) -> tuple[StepSample, ...]:
+    return case.reading.steady_steps if isinstance(case.reading, Measurement) else ()
 
 
 def _step_text(steps: Iterable[StepSample]) -> str:

@@ -39,6 +39,8 @@ EVERYTHING: dict[str, Any] = {
     "max_growth": parse_allowances("1%+8MiB"),
     "max_shrink": parse_allowances("device=64MiB"),
     "max_creep_bytes": 65536,
+    "max_slowdown": 0.1,
+    "job_spread": 0.025,
     "baselines": Path("ours"),
     "require_baseline": True,
     "accept": True,
@@ -100,6 +102,8 @@ class TestMapping:
             "max_growth": "1%+8MiB",
             "max_shrink": "device=64MiB",
             "max_creep": "64KiB",
+            "max_slowdown": "10%",
+            "job_spread": "2.5 %",
             "baselines": "ours",
             "require_baseline": True,
             "accept": True,
@@ -151,6 +155,8 @@ class TestMapping:
             ({"max_shrink": 1}, "max_shrink: got 1 (int), expected a non-empty string"),
             ({"max_growth": "a=1%"}, "max_growth: got a limit for 'a', expected one for allocated, reserved, device"),
             ({"max_creep": "1%"}, "max_creep: got '1%', expected a size, as in '64KiB', '1.5GiB' or '0'"),
+            ({"max_slowdown": "64MiB"}, "max_slowdown: got '64MiB', expected a share, as in '10%'"),
+            ({"job_spread": "-1%"}, "job_spread: got '-1%', expected a share, as in '10%'"),
         ],
     )
     def test_a_wrong_value_is_a_fault(self, mapping: dict[str, object], fault: str) -> None:
