@@ -8,7 +8,10 @@ All sizes are integer bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TypeAlias
+from typing import Final, TypeAlias
+
+CODE_WIDTH: Final = 60
+"""Characters of a line of code that a message shows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +33,57 @@ class Parts:
     def total_bytes(self) -> int:
         """The sum of the parts."""
         return sum(getattr(self, field.name) for field in fields(self))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Site:
+    """A place that allocates: a line of the user's code, the library's line that it led to, and the module that ran."""
+
+    line: str = ""
+    """Innermost line of code that is no library's: `train.py:41 in loss_of`; empty if there is none, as in a backward pass."""
+    code: str = ""
+    """The text of that line."""
+    library: str = ""
+    """Innermost line of a library, PyTorch's own only where there is no other: `transformers/loss/loss_utils.py:35 in loss`."""
+    module: str = ""
+    """Path of the module that ran, as in `model.layers.*.mlp`, numbers collapsed; empty outside of modules."""
+
+    @property
+    def text(self) -> str:
+        """What a reader is told: `train.py:41 in loss_of: y = y.float() (torch/nn/functional.py:9 in f, module lm_head)`."""
+        place = f"{self.line}: {self.code[:CODE_WIDTH]}" if self.code else self.line
+        besides = ", ".join(part for part in (self.library, f"module {self.module}" if self.module else "") if part)
+        if not place and not self.library:
+            place = "the backward pass, which has no line of its own"
+        return f"{place} ({besides})" if place and besides else place or besides
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SiteBytes:
+    """What blocks of one site held."""
+
+    site: Site
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origins:
+    """Where the memory at the allocated peak came from, in whole blocks of the allocator; it need not sum to the peak."""
+
+    adapters_bytes: int = 0
+    """Weights of PEFT's layers, which are part of the weights."""
+    logits_bytes: int = 0
+    """Made by the output layer and by the model around it: logits, copies of them, the loss. Part of the activations."""
+    workspace_bytes: int = 0
+    """PyTorch's workspaces for cuBLAS, which are part of the rest."""
+    modules: tuple[tuple[str, int], ...] = ()
+    """Bytes by module path, the largest first: weights, gradients and states of its own, and what ran in it allocated."""
+    sites: tuple[SiteBytes, ...] = ()
+    """The largest sites, the largest first."""
+    other_sites_bytes: int = 0
+    """What all other sites held."""
+    survivors: tuple[SiteBytes, ...] = ()
+    """Sites of what steps after the first left behind until the end of the last one, the largest first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,11 +149,18 @@ class Measurement:
     """Case during or after which they were left; None where it is not known."""
     notes: tuple[str, ...] = ()
     """Doubts and facts about the measurement that no number shows."""
+    origins: Origins | None = None
+    """None where they were not asked for."""
 
     @property
     def peak_device_bytes(self) -> int:
         """Reserved plus everything outside the allocator."""
         return self.peak_reserved_bytes + self.context_bytes
+
+    @property
+    def fragmentation_bytes(self) -> int:
+        """Reserved beyond what was allocated, each at its peak: cached blocks and rounding to segments."""
+        return self.peak_reserved_bytes - self.peak_allocated_bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -52,6 +52,9 @@ class CaseResult:
     conditions: tuple[tuple[str, str], ...] = ()
     """What else shapes the numbers, by name: `allocator` (its settings) and `recipe` (a fingerprint), where there are any."""
 
+    snapshot: str | None = None
+    """Path of the snapshot of the allocator's history, or why it could not be written; None where none was to be kept."""
+
     @property
     def environment(self) -> Environment:
         """What the case has in common with others whose numbers may be compared with its own, or has not."""

@@ -12,7 +12,18 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Final
 
 from pytest_vramguard.errors import VramguardError
-from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, OutsideMemory, Parts, PhasePeak, StepSample
+from pytest_vramguard.reading import (
+    Measurement,
+    NotMeasured,
+    Origins,
+    OutOfMemory,
+    OutsideMemory,
+    Parts,
+    PhasePeak,
+    Site,
+    SiteBytes,
+    StepSample,
+)
 from pytest_vramguard.report import CaseResult, DeviceFacts, Report
 from pytest_vramguard.tables import checking
 from pytest_vramguard.verdict import Outcome, Verdict
@@ -64,6 +75,7 @@ def case_to_table(case: CaseResult) -> dict[str, object]:
         "verdicts": [_verdict_to_table(verdict) for verdict in case.verdicts],
         "advice": case.advice,
         "conditions": dict(case.conditions),
+        "snapshot": case.snapshot,
     }
 
 
@@ -87,6 +99,7 @@ def _case(table: Table) -> CaseResult:
         verdicts=tuple(map(_verdict, table.tables("verdicts"))),
         advice=table.string("advice", default=None),
         conditions=_pairs(table.table("conditions", required=False)),
+        snapshot=table.string("snapshot", default=None),
     )
 
 
@@ -126,6 +139,7 @@ def reading_to_table(reading: Reading) -> dict[str, object]:
                 "out_of_memory_count": reading.out_of_memory_count,
                 "leftover_bytes": reading.leftover_bytes,
                 "leftover_from": reading.leftover_from,
+                "origins": None if reading.origins is None else _origins_to_table(reading.origins),
             }
 
 
@@ -165,6 +179,7 @@ def measurement_in(table: Table) -> Measurement:
         leftover_from=table.string("leftover_from", default=None),
         leftover_bytes=_size(table, "leftover_bytes"),
         notes=table.strings("notes"),
+        origins=None if table.mapping.get("origins") is None else _origins(table.table("origins")),
     )
 
 
@@ -208,6 +223,41 @@ def _outside(table: Table) -> OutsideMemory | None:
         return None
     outside = table.table("outside")
     return OutsideMemory(**{field.name: _size(outside, field.name) for field in fields(OutsideMemory)})
+
+
+def _origins_to_table(origins: Origins) -> dict[str, object]:
+    return {
+        "adapters": origins.adapters_bytes,
+        "logits": origins.logits_bytes,
+        "workspace": origins.workspace_bytes,
+        "modules": dict(origins.modules),
+        "sites": list(map(_site_to_table, origins.sites)),
+        "other_sites": origins.other_sites_bytes,
+        "survivors": list(map(_site_to_table, origins.survivors)),
+    }
+
+
+def _origins(table: Table) -> Origins:
+    modules = table.table("modules")
+    return Origins(
+        adapters_bytes=_size(table, "adapters"),
+        logits_bytes=_size(table, "logits"),
+        workspace_bytes=_size(table, "workspace"),
+        modules=tuple((name, _size(modules, name)) for name in modules.mapping),
+        sites=tuple(map(_site, table.tables("sites"))),
+        other_sites_bytes=_size(table, "other_sites"),
+        survivors=tuple(map(_site, table.tables("survivors"))),
+    )
+
+
+def _site_to_table(held: SiteBytes) -> dict[str, object]:
+    """Return the site's fields that are not empty, and its bytes."""
+    return {**{key: text for key, text in asdict(held.site).items() if text}, "bytes": held.size_bytes}
+
+
+def _site(table: Table) -> SiteBytes:
+    texts = {field.name: table.string(field.name, default="") for field in fields(Site)}
+    return SiteBytes(site=Site(**texts), size_bytes=_size(table, "bytes"))
 
 
 def _phases_to_table(phases: Iterable[PhasePeak]) -> dict[str, object]:

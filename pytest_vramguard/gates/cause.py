@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_vramguard.gates.blame import blamed_modules, blamed_sites
 from pytest_vramguard.units import size_text
 
 if TYPE_CHECKING:
@@ -13,14 +14,33 @@ if TYPE_CHECKING:
 
 
 def explain(comparison: Comparison) -> tuple[str, ...]:
-    """Return at most three lines: changes of parts, of phases, and of the environment."""
+    """Return at most six lines: what changed of the allocated peak by part, module, line and phase, and of the environment."""
     phases = [_change_text(change) for change in comparison.phases]
     phases += [f"{name} is new" for name in comparison.new_phases]
+    finer = f"; finer: {_listed(map(_change_text, comparison.finer_parts))}" if comparison.finer_parts else ""
     return (
-        f"parts: {_listed(map(_change_text, comparison.parts))}",
+        f"parts: {_listed(map(_change_text, comparison.parts))}{finer}",
+        *_origin_lines(comparison),
         f"allocated peak by phase: {_listed(phases)}",
         f"environment: {_listed(f'{change.key} {change.before} -> {change.now}' for change in comparison.keys)}",
     )
+
+
+def _origin_lines(comparison: Comparison) -> Iterable[str]:
+    """Yield the modules and lines in which the change lies, where it is known of both."""
+    before, now = comparison.baseline.measurement, comparison.measurement
+    if before.origins is None:
+        if now.origins is not None:
+            yield "the baseline does not say which lines and modules allocated; accept it anew to have them compared"
+        return
+    change_bytes = now.peak_allocated_bytes - before.peak_allocated_bytes
+    if now.origins is None or change_bytes == 0:
+        return
+    modules = blamed_modules(before.origins, now.origins, change_bytes)
+    if modules:
+        yield f"modules: {_listed(map(_change_text, modules))}"
+    for site in blamed_sites(before.origins, now.origins, change_bytes):
+        yield f"at {_change_text(site)}"
 
 
 def _listed(texts: Iterable[str]) -> str:

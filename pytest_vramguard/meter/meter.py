@@ -5,19 +5,21 @@ from __future__ import annotations
 import gc
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
-from pytest_vramguard.meter.blocks import history_is_kept
+from pytest_vramguard.meter.blocks import BlockHistory, history_is_kept
 from pytest_vramguard.meter.memory_errors import full_device_in, release_last_error
 from pytest_vramguard.meter.parts import PartsWatch
 from pytest_vramguard.meter.peaks import Peaks, PeakWatch, Scope, devices_in_use, peaks_kept, reset_peaks
+from pytest_vramguard.meter.sites import SiteReader
 from pytest_vramguard.meter.steps import timed_step
 from pytest_vramguard.reading import Measurement, OutOfMemory, PhasePeak
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from pytest_vramguard.reading import StepSample
 
@@ -49,19 +51,30 @@ class Books:
 class Meter:
     """Measures the code between `begin` and `end`; phases and steps inside are measured apart."""
 
-    def __init__(self, *, timed: bool, warmup_steps: int, target_context_bytes: int, measures_context: bool) -> None:
+    def __init__(  # noqa: PLR0913 (what a measurement is made of)
+        self,
+        *,
+        timed: bool,
+        warmup_steps: int,
+        target_context_bytes: int,
+        measures_context: bool,
+        sites_below: Path | None = None,
+        keeps_events: bool = False,
+    ) -> None:
         """Prepare to measure.
 
         `timed`: whether steps have a time here. The first `warmup_steps` of them are not timed, and only they are looked into
         for parts, since that takes time; where nothing is timed, all are. `target_context_bytes` stands in where memory outside
-        the allocator is not to be measured, or cannot be.
+        the allocator is not to be measured, or cannot be. `sites_below`: also say which lines and modules allocate, with paths
+        from this folder; `keeps_events`: also keep all that torch records, for `snapshot`.
         """
         self._timed = timed
         self._warmup_steps = warmup_steps
         self._target_context_bytes = target_context_bytes
         self._measures_context = measures_context
         self._peaks = PeakWatch()
-        self._parts = PartsWatch()
+        sites = None if sites_below is None else SiteReader(folder=sites_below)
+        self._parts = PartsWatch(history=BlockHistory(sites=sites, kept=[] if keeps_events else None))
         self._stack = ExitStack()
         self._case = Scope(name="the case")
         self._scopes: list[Scope] = []
@@ -176,7 +189,13 @@ class Meter:
             out_of_memory_count=after.full_count - before.full_count,
             leftover_bytes=before.allocated_bytes,
             notes=tuple(self._notes(peaks)),
+            origins=self._parts.origins(device),
         )
+
+    def snapshot(self) -> dict[str, Any] | None:
+        """Return what was recorded as `torch.cuda.memory._snapshot` tells it; None unless events are kept."""
+        kept = self._parts.history.kept
+        return {**self._parts.account, "device_traces": kept} if kept else None
 
     def _before_on(self, device: int) -> Books:
         """Return what there was on a device; nothing if it was not in use then."""
