@@ -37,7 +37,7 @@ class Parts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Site:
-    """A place that allocates: a line of the user's code, the library's line that it led to, and the module that ran."""
+    """A place that allocates: a line of the user's code and the library's line below it, or the backward pass of a module."""
 
     line: str = ""
     """Innermost line of code that is no library's: `train.py:41 in loss_of`; empty if there is none, as in a backward pass."""
@@ -46,16 +46,16 @@ class Site:
     library: str = ""
     """Innermost line of a library, PyTorch's own only where there is no other: `transformers/loss/loss_utils.py:35 in loss`."""
     module: str = ""
-    """Path of the module that ran, as in `model.layers.*.mlp`, numbers collapsed; empty outside of modules."""
+    """Path of the module whose backward pass it is, which has no line, numbers collapsed; empty where that is not known."""
 
     @property
     def text(self) -> str:
-        """What a reader is told: `train.py:41 in loss_of: y = y.float() (torch/nn/functional.py:9 in f, module lm_head)`."""
-        place = f"{self.line}: {self.code[:CODE_WIDTH]}" if self.code else self.line
-        besides = ", ".join(part for part in (self.library, f"module {self.module}" if self.module else "") if part)
-        if not place and not self.library:
-            place = "the backward pass, which has no line of its own"
-        return f"{place} ({besides})" if place and besides else place or besides
+        """What a reader is told: `train.py:41 in loss_of: loss = f(y.float()) (torch/nn/functional.py:9 in f)`."""
+        if not self.line and not self.library:
+            return f"the backward pass of {self.module or 'what no module did'}"
+        code = self.code if len(self.code) <= CODE_WIDTH else f"{self.code[:CODE_WIDTH]}..."
+        place = f"{self.line}: {code}" if code else self.line
+        return f"{place} ({self.library})" if place and self.library else place or self.library
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

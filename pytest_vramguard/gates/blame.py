@@ -34,7 +34,7 @@ def blamed_modules(before: Origins, now: Origins, change_bytes: int) -> tuple[Si
 def blamed_sites(before: Origins, now: Origins, change_bytes: int) -> tuple[SizeChange, ...]:
     """Return the sites in which most of a change of the peak by `change_bytes` lies; their names are texts of today.
 
-    A site is the same as long as its functions, the text of its line and its module are; the numbers of lines may change. One
+    A site is the same as long as its functions and the text of its line are; the numbers of lines may change. One
     that is only in one of both lists held at most as much as the last of the other list, and is taken to have held that.
     """
     was, is_now = _sizes(before), _sizes(now)

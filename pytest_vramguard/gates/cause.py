@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_vramguard.gates.blame import blamed_modules, blamed_sites
 from pytest_vramguard.units import size_text
@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pytest_vramguard.baseline import Comparison, SizeChange
+
+
+MOST_TIMES: Final = 10
+"""Growth in multiples of what there was, above which a share says nothing to a reader."""
 
 
 def explain(comparison: Comparison) -> tuple[str, ...]:
@@ -40,7 +44,7 @@ def _origin_lines(comparison: Comparison) -> Iterable[str]:
     if modules:
         yield f"modules: {_listed(map(_change_text, modules))}"
     for site in blamed_sites(before.origins, now.origins, change_bytes):
-        yield f"at {_change_text(site)}"
+        yield f"at {site.name}: {_growth_text(site)}"
 
 
 def _listed(texts: Iterable[str]) -> str:
@@ -48,9 +52,15 @@ def _listed(texts: Iterable[str]) -> str:
 
 
 def _change_text(change: SizeChange) -> str:
-    """Return a change as in `activations +512.0 MiB (+50.0 %)`."""
-    sign = "+" if change.growth_bytes > 0 else "-"
-    grown = f"{change.name} {sign}{size_text(abs(change.growth_bytes))}"
+    """Return a change as in `activations +512.0 MiB (+50.0 %)`; of what there was little of before, that instead of a share."""
+    grown = f"{change.name} {_growth_text(change)}"
     if not change.before_bytes:
         return f"{grown} (from nothing)"
+    if change.growth_bytes >= MOST_TIMES * change.before_bytes:
+        return f"{grown} (from {size_text(change.before_bytes)})"
     return f"{grown} ({change.growth_bytes / change.before_bytes:+.1%})".replace("%", " %")
+
+
+def _growth_text(change: SizeChange) -> str:
+    sign = "+" if change.growth_bytes > 0 else "-"
+    return f"{sign}{size_text(abs(change.growth_bytes))}"

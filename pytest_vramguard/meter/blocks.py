@@ -77,11 +77,18 @@ class Block:
     holding: Holding | None = None
     site: Site | None = None
     """Where it was allocated; None where that is not recorded."""
+    ran_in: str = ""
+    """Path of the module that ran when it was allocated; empty where none did."""
 
     @property
     def owner(self) -> Owner | None:
         """What it holds, where a living object said so."""
         return None if self.holding is None else self.holding.owner
+
+    @property
+    def module(self) -> str:
+        """Path of the module that owns it, or else of the one that ran."""
+        return self.ran_in if self.holding is None else self.holding.module
 
 
 def history_is_kept() -> bool:
@@ -142,7 +149,7 @@ class BlockHistory:
         rounded = -(-event["size"] // BLOCK_BYTES) * BLOCK_BYTES
         block = self.alive[address] = Block(device=device, address=address, size_bytes=rounded, born=self.events)
         if self.sites is not None:
-            block.site = self.sites.site_of(event)
+            block.site, block.ran_in = self.sites.site_of(event)
         self.blocks.append(block)
 
     def _end(self, address: int) -> None:

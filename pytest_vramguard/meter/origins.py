@@ -32,11 +32,11 @@ def origins_of(
     sites = _by_site(alive)
     modules = Counter[str]()
     for block in alive:
-        modules[_module_of(block)] += block.size_bytes
+        modules[block.module] += block.size_bytes
     del modules[""]
     return Origins(
         adapters_bytes=_bytes_of(alive, Owner.ADAPTERS),
-        logits_bytes=sum(block.size_bytes for block in passing if block.site and block.site.module in output_paths),
+        logits_bytes=sum(block.size_bytes for block in passing if block.ran_in in output_paths),
         workspace_bytes=_bytes_of(alive, Owner.WORKSPACE),
         modules=tuple(modules.most_common(MOST_MODULES)),
         sites=sites[:MOST_SITES],
@@ -51,13 +51,6 @@ def _by_site(blocks: Iterable[Block]) -> tuple[SiteBytes, ...]:
     for block in blocks:
         sizes[block.site or Site()] += block.size_bytes
     return tuple(SiteBytes(site=site, size_bytes=size_bytes) for site, size_bytes in sizes.most_common())
-
-
-def _module_of(block: Block) -> str:
-    """Return the path of the module that a block belongs to, or else of the one that ran; empty if there is neither."""
-    if block.holding is not None:
-        return block.holding.module
-    return block.site.module if block.site is not None else ""
 
 
 def _bytes_of(blocks: Iterable[Block], owner: Owner) -> int:

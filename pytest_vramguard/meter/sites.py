@@ -39,15 +39,15 @@ class SiteReader:
     _known: dict[Site, Site] = field(default_factory=dict)
     _forward: int = 0
 
-    def site_of(self, event: Any) -> Site:
-        """Return where an allocation happened, by the stack and the label that torch recorded with it."""
+    def site_of(self, event: Any) -> tuple[Site, str]:
+        """Return where an allocation happened, by the stack recorded with it, and the path of the module that ran."""
         line, code, library = self._lines(event["frames"])
         module, forward = running_module(event.get("user_metadata", ""))
         if forward < self._forward:
             module = ""  # left on a thread by the backward pass before
         self._forward = max(self._forward, forward)
-        site = Site(line=line, code=code, library=library, module=module)
-        return self._known.setdefault(site, site)
+        site = Site(line=line, code=code, library=library) if line or library else Site(module=module)
+        return self._known.setdefault(site, site), module
 
     def _lines(self, frames: Iterable[Any]) -> tuple[str, str, str]:
         """Return the user's line, its text and the library's line, where there are any; `frames` begin with the innermost."""
