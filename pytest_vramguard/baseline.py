@@ -10,7 +10,7 @@ from pytest_vramguard.reading import Parts
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pytest_vramguard.reading import Measurement
+    from pytest_vramguard.reading import Measurement, Origins
 
 Environment: TypeAlias = tuple[tuple[str, str], ...]
 """What can change a number without a change of the tested code, by name: device, gpu, driver, versions, allocator, recipe."""
@@ -78,6 +78,23 @@ class Comparison:
         before, now = self.baseline.measurement.parts, self.measurement.parts
         named = (part.name for part in fields(Parts))
         return _changes((name.removesuffix("_bytes"), getattr(before, name), getattr(now, name)) for name in named)
+
+    @property
+    def finer_parts(self) -> tuple[SizeChange, ...]:
+        """Every share of a part that changed, and fragmentation, which lies beside the allocated peak; largest growth first."""
+        before, now = self.baseline.measurement, self.measurement
+        found = [("fragmentation", before.fragmentation_bytes, now.fragmentation_bytes)]
+        if self.origins is not None:
+            was, is_now = self.origins
+            shares = ("adapters", "logits", "workspace")
+            found += [(name, getattr(was, f"{name}_bytes"), getattr(is_now, f"{name}_bytes")) for name in shares]
+        return _changes(found)
+
+    @property
+    def origins(self) -> tuple[Origins, Origins] | None:
+        """Where the peaks came from, before and now; None where one of them does not say."""
+        before, now = self.baseline.measurement.origins, self.measurement.origins
+        return None if before is None or now is None else (before, now)
 
     @property
     def phases(self) -> tuple[SizeChange, ...]:

@@ -7,12 +7,14 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from pytest_vramguard.artifacts import write_snapshot
 from pytest_vramguard.baselines import BaselineStore
+from pytest_vramguard.baselines.store import file_name
 from pytest_vramguard.cards import load_catalogue
 from pytest_vramguard.collector import collector_at_rest, let_go
 from pytest_vramguard.devices import select_device
 from pytest_vramguard.devices.stack import allocator_settings
-from pytest_vramguard.errors import RecipeError
+from pytest_vramguard.errors import RecipeError, SettingsError
 from pytest_vramguard.gates import (
     STEADY_STEPS,
     BandGate,
@@ -159,6 +161,8 @@ class Case:
                 target_context_bytes=self.card.context_bytes,
                 measures_context=known_context_bytes is None,
                 counted_step=self._device.counted_step,
+                sites_below=self._folders[-1] if self._settings.wants_sites else None,
+                keeps_events=self._settings.artifacts is not None,
             )
             self._meter.begin()
             self._stack = stack.pop_all()
@@ -248,7 +252,20 @@ class Case:
         self._stack.close()
         recipe = (("recipe", " ".join(self._recipes)),) if self._recipes else ()
         conditions = (*allocator_settings(), *recipe)
-        return judged(self.id, self.card, self._device.facts(), reading, self._settings, conditions=conditions)
+        result = judged(self.id, self.card, self._device.facts(), reading, self._settings, conditions=conditions)
+        return replace(result, snapshot=self._left_snapshot()) if result.outcome is Outcome.FAIL else result
+
+    def _left_snapshot(self) -> str | None:
+        """Write what the allocator did, where that is kept; return the path, or why it could not be written."""
+        snapshot = self._open_meter.snapshot()
+        if self._settings.artifacts is None or snapshot is None:
+            return None
+        path = self._settings.artifacts / file_name(self.id, ".pickle")
+        try:
+            write_snapshot(snapshot, path)
+        except SettingsError as fault:
+            return str(fault)  # the case has failed already, with more to say than this
+        return str(path)
 
     @property
     def _open_meter(self) -> Meter:

@@ -13,6 +13,8 @@ from typing import Final, Literal, TypeAlias
 
 from pytest_vramguard.statistics import warmup_count
 
+CODE_WIDTH: Final = 60
+"""Characters of a line of code that a message shows."""
 WorkName: TypeAlias = Literal["launches", "syncs", "copied", "driver_allocations", "flops"]
 """A figure of the work of a step."""
 SLOWDOWN_REASONS: Final = ("hw_slowdown", "hw_thermal_slowdown", "hw_power_brake_slowdown", "sw_thermal_slowdown")
@@ -39,6 +41,57 @@ class Parts:
     def total_bytes(self) -> int:
         """The sum of the parts."""
         return sum(getattr(self, field.name) for field in fields(self))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Site:
+    """A place that allocates: a line of the user's code and the library's line below it, or the backward pass of a module."""
+
+    line: str = ""
+    """Innermost line of code that is no library's: `train.py:41 in loss_of`; empty if there is none, as in a backward pass."""
+    code: str = ""
+    """The text of that line."""
+    library: str = ""
+    """Innermost line of a library, PyTorch's own only where there is no other: `transformers/loss/loss_utils.py:35 in loss`."""
+    module: str = ""
+    """Path of the module whose backward pass it is, which has no line, numbers collapsed; empty where that is not known."""
+
+    @property
+    def text(self) -> str:
+        """What a reader is told: `train.py:41 in loss_of: loss = f(y.float()) (torch/nn/functional.py:9 in f)`."""
+        if not self.line and not self.library:
+            return f"the backward pass of {self.module or 'what no module did'}"
+        code = self.code if len(self.code) <= CODE_WIDTH else f"{self.code[:CODE_WIDTH]}..."
+        place = f"{self.line}: {code}" if code else self.line
+        return f"{place} ({self.library})" if place and self.library else place or self.library
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SiteBytes:
+    """What blocks of one site held."""
+
+    site: Site
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Origins:
+    """Where the memory at the allocated peak came from, in whole blocks of the allocator; it need not sum to the peak."""
+
+    adapters_bytes: int = 0
+    """Weights of PEFT's layers, which are part of the weights."""
+    logits_bytes: int = 0
+    """Made by the output layer and by the model around it: logits, copies of them, the loss. Part of the activations."""
+    workspace_bytes: int = 0
+    """PyTorch's workspaces for cuBLAS, which are part of the rest."""
+    modules: tuple[tuple[str, int], ...] = ()
+    """Bytes by module path, the largest first: weights, gradients and states of its own, and what ran in it allocated."""
+    sites: tuple[SiteBytes, ...] = ()
+    """The largest sites, the largest first."""
+    other_sites_bytes: int = 0
+    """What all other sites held."""
+    survivors: tuple[SiteBytes, ...] = ()
+    """Sites of what steps after the first left behind until the end of the last one, the largest first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,11 +262,18 @@ class Measurement:
     """Where it was asked for; the peaks then are those of that value."""
     notes: tuple[str, ...] = ()
     """Doubts and facts about the measurement that no number shows."""
+    origins: Origins | None = None
+    """None where they were not asked for."""
 
     @property
     def peak_device_bytes(self) -> int:
         """Reserved plus everything outside the allocator."""
         return self.peak_reserved_bytes + self.context_bytes
+
+    @property
+    def fragmentation_bytes(self) -> int:
+        """Reserved beyond what was allocated, each at its peak: cached blocks and rounding to segments."""
+        return self.peak_reserved_bytes - self.peak_allocated_bytes
 
     @property
     def void_steps(self) -> tuple[StepSample, ...]:

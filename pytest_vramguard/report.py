@@ -54,6 +54,9 @@ class CaseResult:
     limits: tuple[tuple[str, str], ...] = ()
     """How far the case may be from what it was, by the key of the marker and as it is written there."""
 
+    snapshot: str | None = None
+    """Path of the snapshot of the allocator's history, or why it could not be written; None where none was to be kept."""
+
     @property
     def environment(self) -> Environment:
         """What the case has in common with others whose numbers may be compared with its own, or has not."""

@@ -16,10 +16,13 @@ from pytest_vramguard.reading import (
     Longest,
     Measurement,
     NotMeasured,
+    Origins,
     OutOfMemory,
     OutsideMemory,
     Parts,
     PhasePeak,
+    Site,
+    SiteBytes,
     StepSample,
     StepSensors,
     SyncSite,
@@ -77,6 +80,7 @@ def case_to_table(case: CaseResult) -> dict[str, object]:
         "advice": case.advice,
         "conditions": dict(case.conditions),
         "limits": dict(case.limits),
+        "snapshot": case.snapshot,
     }
 
 
@@ -101,6 +105,7 @@ def _case(table: Table) -> CaseResult:
         advice=table.string("advice", default=None),
         conditions=_pairs(table.table("conditions", required=False)),
         limits=_pairs(table.table("limits", required=False)),
+        snapshot=table.string("snapshot", default=None),
     )
 
 
@@ -143,6 +148,7 @@ def reading_to_table(reading: Reading) -> dict[str, object]:
                 "leftover_bytes": reading.leftover_bytes,
                 "leftover_from": reading.leftover_from,
                 "longest": None if reading.longest is None else asdict(reading.longest),
+                "origins": None if reading.origins is None else _origins_to_table(reading.origins),
             }
 
 
@@ -184,6 +190,7 @@ def measurement_in(table: Table) -> Measurement:
         leftover_bytes=_size(table, "leftover_bytes"),
         longest=_longest(table),
         notes=table.strings("notes"),
+        origins=None if table.mapping.get("origins") is None else _origins(table.table("origins")),
     )
 
 
@@ -256,6 +263,41 @@ def _longest(table: Table) -> Longest | None:
         return None
     longest = table.table("longest")
     return Longest(quantity=longest.string("quantity"), value=longest.integer("value", minimum=0))
+
+
+def _origins_to_table(origins: Origins) -> dict[str, object]:
+    return {
+        "adapters": origins.adapters_bytes,
+        "logits": origins.logits_bytes,
+        "workspace": origins.workspace_bytes,
+        "modules": dict(origins.modules),
+        "sites": list(map(_site_to_table, origins.sites)),
+        "other_sites": origins.other_sites_bytes,
+        "survivors": list(map(_site_to_table, origins.survivors)),
+    }
+
+
+def _origins(table: Table) -> Origins:
+    modules = table.table("modules")
+    return Origins(
+        adapters_bytes=_size(table, "adapters"),
+        logits_bytes=_size(table, "logits"),
+        workspace_bytes=_size(table, "workspace"),
+        modules=tuple((name, _size(modules, name)) for name in modules.mapping),
+        sites=tuple(map(_site, table.tables("sites"))),
+        other_sites_bytes=_size(table, "other_sites"),
+        survivors=tuple(map(_site, table.tables("survivors"))),
+    )
+
+
+def _site_to_table(held: SiteBytes) -> dict[str, object]:
+    """Return the site's fields that are not empty, and its bytes."""
+    return {**{key: text for key, text in asdict(held.site).items() if text}, "bytes": held.size_bytes}
+
+
+def _site(table: Table) -> SiteBytes:
+    texts = {field.name: table.string(field.name, default="") for field in fields(Site)}
+    return SiteBytes(site=Site(**texts), size_bytes=_size(table, "bytes"))
 
 
 def _phases_to_table(phases: Iterable[PhasePeak]) -> dict[str, object]:

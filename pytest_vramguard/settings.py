@@ -54,7 +54,16 @@ NUMBER_KEYS: Final = ("steps", "warmup", "max_syncs", "max_driver_allocations")
 """Keys whose values are numbers, which the ini file and the command line write as text."""
 SWITCH_KEYS: Final = ("require_baseline",)
 """Keys whose values are true or false, which the ini file writes as text."""
-PROJECT_KEYS: Final = (*MARKER_KEYS, "device", "json", "cards", "baselines", "require_baseline", "job_spread")
+PROJECT_KEYS: Final = (
+    *MARKER_KEYS,
+    "device",
+    "json",
+    "cards",
+    "baselines",
+    "require_baseline",
+    "job_spread",
+    "artifacts",
+)
 """Keys of `[tool.vramguard]`; those of them that are text, numbers or switches are ini options too, `vram_` and the key."""
 COMMAND_KEYS: Final = (*PROJECT_KEYS, "accept")
 """Keys of the command line. Baselines are accepted there alone: a file that says so would do it at every run."""
@@ -92,6 +101,7 @@ class Wishes:
     baselines: Path | None = None
     require_baseline: bool | None = None
     accept: bool | None = None
+    artifacts: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,6 +158,13 @@ class Settings:
     """Whether a gate fails the test that has no baseline, or that no baseline can decide."""
     accept: bool = False
     """Whether the measurements of this run become the baselines; nothing is compared with the former ones then."""
+    artifacts: Path | None = None
+    """Folder in which each failed case leaves a snapshot of the allocator's history; None keeps none."""
+
+    @property
+    def wants_sites(self) -> bool:
+        """Whether lines and modules that allocate are recorded: where a gate may name them, or a baseline is to hold them."""
+        return bool(self.max_growth or self.max_shrink or self.accept) or self.max_creep_bytes is not None
 
     @property
     def work_limits(self) -> dict[WorkName, int]:
@@ -255,6 +272,7 @@ def _wishes(table: Table, known: tuple[str, ...], root: Path) -> Wishes:
     json_path = table.string("json", default=None)
     cards = table.strings("cards", default=None)
     baselines = table.string("baselines", default=None)
+    artifacts = table.string("artifacts", default=None)
     return Wishes(
         targets=_targets(table),
         device=cast("DeviceChoice | None", table.choice("device", DEVICE_CHOICES, default=None)),
@@ -281,6 +299,7 @@ def _wishes(table: Table, known: tuple[str, ...], root: Path) -> Wishes:
         baselines=None if baselines is None else root / baselines,
         require_baseline=table.boolean("require_baseline", default=None),
         accept=table.boolean("accept", default=None),
+        artifacts=None if artifacts is None else root / artifacts,
     )
 
 

@@ -85,11 +85,11 @@ class BaselineStore:
         return tuple(sorted(self.folder.glob(f"*/*/.*{PART_ENDING}")))
 
 
-def file_name(case: str) -> str:
+def file_name(case: str, ending: str = ".json") -> str:
     """Return the name of a case's file: as much of its id as a file system takes, and a digest that tells like ones apart.
 
     >>> file_name("tests/test_fit.py::test_7b[nf4]")
     'tests.test_fit.py-test_7b-nf4-15795f9b.json'
     """
     readable = re.sub(r"[^A-Za-z0-9._]+", "-", case.replace("/", ".")).strip("-.")[-READABLE_LENGTH:].lstrip("-.")
-    return f"{readable}-{sha256(case.encode()).hexdigest()[:8]}.json"
+    return f"{readable}-{sha256(case.encode()).hexdigest()[:8]}{ending}"

@@ -10,11 +10,13 @@ from itertools import combinations, pairwise
 from math import ceil
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, Reading
+from pytest_vramguard.reading import Measurement, NotMeasured, Origins, OutOfMemory, Reading
 from pytest_vramguard.units import size_text
 from pytest_vramguard.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pytest_vramguard.cards.catalogue import Card
 
 STEADY_STEPS: Final = 6
@@ -23,6 +25,8 @@ pairs the wrong way round: 1 + 5 orders of 720)."""
 TOLERANCE_BYTES: Final = 4096
 """Rise a step that is no creep: eight of the allocator's smallest blocks, such as losses that are kept for a log. In 100,000
 steps it comes to 0.4 GiB."""
+MOST_NAMED: Final = 2
+"""Lines that are named."""
 MOST_LEVELS: Final = 200
 """Levels that are compared pair by pair; of more, as many are taken evenly."""
 FALLS_AMONG_RISES: Final = 0.1
@@ -56,9 +60,9 @@ class CreepGate:
             case OutOfMemory():
                 return self._verdict(Outcome.FAIL, None, f"out of memory in phase {reading.phase!r}")
             case Measurement():
-                return self._compare(reading.after_step_bytes[1:])
+                return self._compare(reading.after_step_bytes[1:], reading.origins)
 
-    def _compare(self, levels_bytes: tuple[int, ...]) -> Verdict:
+    def _compare(self, levels_bytes: tuple[int, ...], origins: Origins | None) -> Verdict:
         count = len(levels_bytes)
         if count < STEADY_STEPS:
             reason = (
@@ -76,9 +80,8 @@ class CreepGate:
             return self._verdict(Outcome.PASS, a_step_bytes, f"{observed}, without the largest jump within the limit")
         reason = f"{observed}, {size_text(a_step_bytes)} a step besides the largest jump: something keeps what each step made"
         levels = ", ".join(size_text(level) for level in levels_bytes[:STEADY_STEPS])
-        return self._verdict(
-            Outcome.FAIL, a_step_bytes, reason, (f"after each step: {levels}{', ...' * (count > STEADY_STEPS)}",)
-        )
+        after = f"after each step: {levels}{', ...' * (count > STEADY_STEPS)}"
+        return self._verdict(Outcome.FAIL, a_step_bytes, reason, (after, *_survivor_lines(origins)))
 
     @property
     def _limit_bytes(self) -> int:
@@ -95,6 +98,16 @@ class CreepGate:
             reason=reason,
             causes=causes,
         )
+
+
+def _survivor_lines(origins: Origins | None) -> Iterable[str]:
+    """Return where what steps left behind was allocated, or what to do to learn it."""
+    if origins is None:
+        return ('lines that allocate are recorded where max_creep is asked for; give the marker max_creep="0"',)
+    if not origins.survivors:
+        return ("no line is known: none of the recorded steps left anything behind; more are recorded with warmup=4",)
+    named = origins.survivors[:MOST_NAMED]
+    return tuple(f"kept: {size_text(held.size_bytes)} of {held.site.text}" for held in named)
 
 
 def _mostly_rises(levels_bytes: tuple[int, ...]) -> bool:

@@ -9,12 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 from inspect import signature
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from pytest_vramguard.meter.sites import SiteReader
+    from pytest_vramguard.reading import Site
 
 BLOCK_BYTES: Final = 512
 """Every block is a multiple of this. Source: torch, c10/cuda/CUDACachingAllocator.cpp, kMinBlockSize."""
@@ -26,22 +29,37 @@ UNNEEDED: Final = ("free_requested", "segment_alloc", "segment_free", "segment_m
 """Events that torch need not record. Source: torch, torch/csrc/cuda/memory_snapshot.cpp."""
 
 
-def _begin_anew() -> None:
-    """Drop what was recorded, and record. Releases of torch that cannot be told to drop it do so when recording ends."""
+def _begin_anew(*, stacks: bool, everything: bool) -> None:
+    """Drop what was recorded, and record; `stacks`: the Python stack of each allocation, too; `everything`: every event.
+
+    Releases of torch that cannot be told to drop what was recorded do so when recording ends.
+    """
     record = torch.cuda.memory._record_memory_history
     known = signature(record).parameters
-    wishes = {"clear_history": True, "skip_actions": list(UNNEEDED)}
+    wishes = {"clear_history": True, "skip_actions": [] if everything else list(UNNEEDED)}
     if "clear_history" not in known:
         record(None)
-    record("all", context=None, max_entries=MOST_EVENTS, **{name: value for name, value in wishes.items() if name in known})
+    details = {name: value for name, value in wishes.items() if name in known}
+    record("all", context="alloc" if stacks else None, stacks="python", max_entries=MOST_EVENTS, **details)
 
 
 class Owner(Enum):
     """What a block holds."""
 
     WEIGHTS = "weights"
+    ADAPTERS = "adapters"
     GRADIENTS = "gradients"
     OPTIMIZER = "optimizer"
+    WORKSPACE = "workspace"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Holding:
+    """What a living object keeps in a block."""
+
+    owner: Owner
+    module: str = ""
+    """Path of the module that the object belongs to, numbers collapsed; empty where it is not known."""
 
 
 @dataclass(eq=False, kw_only=True, slots=True)
@@ -56,7 +74,21 @@ class Block:
     """Number of the event that allocated it."""
     died: int | None = None
     """Number of the event that released it."""
-    owner: Owner | None = None
+    holding: Holding | None = None
+    site: Site | None = None
+    """Where it was allocated; None where that is not recorded."""
+    ran_in: str = ""
+    """Path of the module that ran when it was allocated; empty where none did."""
+
+    @property
+    def owner(self) -> Owner | None:
+        """What it holds, where a living object said so."""
+        return None if self.holding is None else self.holding.owner
+
+    @property
+    def module(self) -> str:
+        """Path of the module that owns it, or else of the one that ran."""
+        return self.ran_in if self.holding is None else self.holding.module
 
 
 def history_is_kept() -> bool:
@@ -77,31 +109,47 @@ class BlockHistory:
     """Blocks from before `start` that were released since."""
     overflowed: bool = False
     """Whether torch had to drop events, so that the history has gaps."""
+    sites: SiteReader | None = None
+    """Reads where each block was allocated; None records no stacks, which cost as much as the allocation."""
+    kept: list[list[Any]] | None = None
+    """Every event as torch tells it, by device, for a snapshot; None keeps none."""
 
     def start(self) -> None:
-        """Begin to record. Python and C++ stacks are not recorded: they cost more than the allocation."""
-        _begin_anew()
+        """Begin to record."""
+        _begin_anew(stacks=self.sites is not None or self.kept is not None, everything=self.kept is not None)
 
     def stop(self) -> None:
         """Record no more."""
         torch.cuda.memory._record_memory_history(None)
 
-    def take(self) -> None:
-        """Move what torch has recorded since the last call into this history."""
-        for device, chunk in enumerate(torch.cuda.memory._snapshot()["device_traces"]):
+    def take(self) -> dict[str, Any]:
+        """Move what torch has recorded since the last call into this history, and return torch's own account of it."""
+        account: dict[str, Any] = torch.cuda.memory._snapshot()
+        for device, chunk in enumerate(account["device_traces"]):
             self.overflowed = self.overflowed or len(chunk) >= MOST_EVENTS
-            for event in chunk:
-                action = event["action"]
-                if action == "alloc":
-                    self._begin(device, event["addr"], event["size"])
-                elif action == "free_completed":
-                    self._end(event["addr"])
+            self._follow(device, chunk)
+        if self.kept is not None:
+            self.kept += [[] for _ in account["device_traces"][len(self.kept) :]]
+            for kept, chunk in zip(self.kept, account["device_traces"], strict=True):
+                kept.extend(chunk)
         self.start()
+        return account
 
-    def _begin(self, device: int, address: int, size_bytes: int) -> None:
+    def _follow(self, device: int, chunk: Iterable[Any]) -> None:
+        for event in chunk:
+            action = event["action"]
+            if action == "alloc":
+                self._begin(device, event)
+            elif action == "free_completed":
+                self._end(event["addr"])
+
+    def _begin(self, device: int, event: Any) -> None:
         self.events += 1
-        rounded = -(-size_bytes // BLOCK_BYTES) * BLOCK_BYTES
+        address = event["addr"]
+        rounded = -(-event["size"] // BLOCK_BYTES) * BLOCK_BYTES
         block = self.alive[address] = Block(device=device, address=address, size_bytes=rounded, born=self.events)
+        if self.sites is not None:
+            block.site, block.ran_in = self.sites.site_of(event)
         self.blocks.append(block)
 
     def _end(self, address: int) -> None:
@@ -112,12 +160,12 @@ class BlockHistory:
         else:
             freed.died = self.events
 
-    def own(self, owners: Mapping[int, Owner]) -> None:
-        """Note the owner of the living blocks at these addresses; a block keeps its first owner."""
-        for address, owner in owners.items():
+    def own(self, holdings: Mapping[int, Holding]) -> None:
+        """Note what the living blocks at these addresses hold; a block keeps what it held first."""
+        for address, holding in holdings.items():
             block = self.alive.get(address)
-            if block is not None and block.owner is None:
-                block.owner = owner
+            if block is not None and block.holding is None:
+                block.holding = holding
 
     def at_peak(self, device: int) -> tuple[int, list[Block]]:
         """Return the number of the event at which most bytes of `device` were alive, and its blocks alive then."""

@@ -5,22 +5,24 @@ from __future__ import annotations
 import gc
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakKeyDictionary
 
 import torch
 
-from pytest_vramguard.meter.blocks import history_is_kept
+from pytest_vramguard.meter.blocks import BlockHistory, history_is_kept
 from pytest_vramguard.meter.memory_errors import full_device_in, release_last_error
 from pytest_vramguard.meter.parts import PartsWatch
 from pytest_vramguard.meter.peaks import Peaks, PeakWatch, Scope, devices_in_use, peaks_kept, reset_peaks
 from pytest_vramguard.meter.sensors import sensors_of
+from pytest_vramguard.meter.sites import SiteReader
 from pytest_vramguard.meter.steps import around_each_optimizer_step, timed_step
 from pytest_vramguard.reading import Measurement, OutOfMemory, PhasePeak
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from torch.optim import Optimizer
 
@@ -57,7 +59,7 @@ class Books:
 class Meter:
     """Measures the code between `begin` and `end`; phases and steps inside are measured apart."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (what a measurement is made of)
         self,
         *,
         timed: bool,
@@ -65,12 +67,16 @@ class Meter:
         target_context_bytes: int,
         measures_context: bool,
         counted_step: Callable[[], AbstractContextManager[None]] = nullcontext,
+        sites_below: Path | None = None,
+        keeps_events: bool = False,
     ) -> None:
         """Prepare to measure.
 
         `timed`: whether steps have a time here. The first `warmup_steps` of them are not timed, and only they are looked into
         for parts, since that takes time; where nothing is timed, all are. `target_context_bytes` stands in where memory outside
-        the allocator is not to be measured, or cannot be. Each step but the first runs inside a `counted_step`.
+        the allocator is not to be measured, or cannot be. Each step but the first runs inside a `counted_step`. `sites_below`:
+        also say which lines and modules allocate, with paths from this folder; `keeps_events`: also keep all that torch
+        records, for `snapshot`.
         """
         self._timed = timed
         self._warmup_steps = warmup_steps
@@ -78,7 +84,8 @@ class Meter:
         self._measures_context = measures_context
         self._counted_step = counted_step
         self._peaks = PeakWatch()
-        self._parts = PartsWatch()
+        sites = None if sites_below is None else SiteReader(folder=sites_below)
+        self._parts = PartsWatch(history=BlockHistory(sites=sites, kept=[] if keeps_events else None))
         self._stack = ExitStack()
         self._case = Scope(name="the case")
         self._scopes: list[Scope] = []
@@ -216,7 +223,13 @@ class Meter:
             out_of_memory_count=after.full_count - before.full_count,
             leftover_bytes=before.allocated_bytes,
             notes=tuple(self._notes(peaks)),
+            origins=self._parts.origins(device),
         )
+
+    def snapshot(self) -> dict[str, Any] | None:
+        """Return what was recorded as `torch.cuda.memory._snapshot` tells it; None unless events are kept."""
+        kept = self._parts.history.kept
+        return {**self._parts.account, "device_traces": kept} if kept else None
 
     def _before_on(self, device: int) -> Books:
         """Return what there was on a device; nothing if it was not in use then."""

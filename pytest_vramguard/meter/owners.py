@@ -1,13 +1,16 @@
-"""Whose memory is it: addresses of weights, gradients and optimizer states, asked of the living objects."""
+"""Whose memory is it: what weights, gradients and optimizer states hold, asked of the living objects."""
 
 from __future__ import annotations
 
 import gc
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import torch
 from torch import Tensor, nn
 
-from pytest_vramguard.meter.blocks import Owner
+from pytest_vramguard.meter.blocks import Holding, Owner
+from pytest_vramguard.meter.modules import paths_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,29 +21,53 @@ NESTING: Final = 3
 """How deep tensors are looked for inside the attributes of a parameter: bitsandbytes' double quantisation nests two states."""
 
 
-def gradients_of(optimizer: Optimizer) -> dict[int, Owner]:
-    """Return the addresses of the gradients that `optimizer` is about to use."""
-    parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
-    return _addresses((parameter.grad for parameter in parameters if parameter.grad is not None), Owner.GRADIENTS)
+@dataclass(kw_only=True, slots=True)
+class Owners:
+    """Asks living objects for what they hold, by the address of the block, and remembers which module a parameter is of."""
 
+    paths: dict[int, str] = field(default_factory=dict)
+    """Path of the module by the `id` of a parameter."""
+    output_paths: set[str] = field(default_factory=set)
+    """Paths of what makes logits: output layers with all inside, and the models around them, which compute the loss."""
 
-def states_of(optimizer: Optimizer) -> dict[int, Owner]:
-    """Return the addresses of the state tensors of `optimizer`."""
-    return _addresses((tensor for state in optimizer.state.values() for tensor in _tensors_in(state, NESTING)), Owner.OPTIMIZER)
+    def gradients_of(self, optimizer: Optimizer) -> dict[int, Holding]:
+        """Return the gradients that `optimizer` is about to use."""
+        found: dict[int, Holding] = {}
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    found |= self._held(Owner.GRADIENTS, parameter, [parameter.grad])
+        return found
 
+    def states_of(self, optimizer: Optimizer) -> dict[int, Holding]:
+        """Return the state tensors of `optimizer`."""
+        found: dict[int, Holding] = {}
+        for parameter, state in optimizer.state.items():
+            found |= self._held(Owner.OPTIMIZER, parameter, _tensors_in(state, NESTING))
+        return found
 
-def module_memory() -> dict[int, Owner]:
-    """Return the addresses of parameters, buffers and gradients of every module that is alive in this process."""
-    gradients: dict[int, Owner] = {}
-    weights: dict[int, Owner] = {}
-    for module in _living_modules():
-        for tensor in (*module._parameters.values(), *module._buffers.values()):
-            if tensor is None:
-                continue
-            weights |= _addresses(_with_attributes(tensor), Owner.WEIGHTS)
-            if tensor.grad is not None:
-                gradients |= _addresses([tensor.grad], Owner.GRADIENTS)
-    return weights | gradients
+    def module_memory(self) -> dict[int, Holding]:
+        """Return the parameters, buffers and gradients of every module that is alive in this process."""
+        gradients: dict[int, Holding] = {}
+        weights: dict[int, Holding] = {}
+        modules = _living_modules()
+        paths, adapters = _paths_of(modules), _adapters_in(modules)
+        self.output_paths |= {paths[id(module)] for module in _making_logits(modules) if id(module) in paths}
+        for module in modules:
+            owner = Owner.ADAPTERS if id(module) in adapters else Owner.WEIGHTS
+            for tensor in (*module._parameters.values(), *module._buffers.values()):
+                if tensor is None:
+                    continue
+                self.paths[id(tensor)] = paths.get(id(module), "")
+                weights |= self._held(owner, tensor, _with_attributes(tensor))
+                if tensor.grad is not None:
+                    gradients |= self._held(Owner.GRADIENTS, tensor, [tensor.grad])
+        return weights | gradients
+
+    def _held(self, owner: Owner, parameter: Tensor, tensors: Iterable[Tensor]) -> dict[int, Holding]:
+        holding = Holding(owner=owner, module=self.paths.get(id(parameter), ""))
+        plain = (part for tensor in tensors if tensor.device.type == "cuda" for part in _parts_of(tensor))
+        return {part.untyped_storage().data_ptr(): holding for part in plain}
 
 
 def _living_modules() -> list[nn.Module]:
@@ -48,9 +75,48 @@ def _living_modules() -> list[nn.Module]:
     return [found for found in gc.get_objects() if issubclass(type(found), nn.Module)]
 
 
-def _addresses(tensors: Iterable[Tensor], owner: Owner) -> dict[int, Owner]:
-    plain = (part for tensor in tensors if tensor.device.type == "cuda" for part in _parts_of(tensor))
-    return {part.untyped_storage().data_ptr(): owner for part in plain}
+def _paths_of(modules: Iterable[nn.Module]) -> dict[int, str]:
+    """Return the path of each module by its `id`, from the outermost module that it is in."""
+    modules = tuple(modules)
+    inner = {id(child) for module in modules for child in module._modules.values()}
+    paths: dict[int, str] = {}
+    for root in modules:
+        if id(root) not in inner:
+            paths |= {id(module): path for module, path in paths_below(root)}
+    return paths
+
+
+def _adapters_in(modules: Iterable[nn.Module]) -> set[int]:
+    """Return the `id` of each module that PEFT has added: what its layers name as theirs, and what is inside."""
+    added = (getattr(module, name, None) for module in modules for name in getattr(type(module), "adapter_layer_names", ()))
+    return {id(part) for module in added if isinstance(module, nn.Module) for part in module.modules()}
+
+
+def _making_logits(modules: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    """Yield each model that names its output layer, as those of transformers do, that layer, and what is inside of it."""
+    for module in modules:
+        if hasattr(type(module), "get_output_embeddings"):
+            output = module.get_output_embeddings()  # type: ignore[operator]  # nn.Module types any attribute as a module
+            if isinstance(output, nn.Module):
+                yield module
+                yield from output.modules()
+
+
+def held_by_workspaces() -> dict[int, Holding]:
+    """Return what torch keeps as workspaces for cuBLAS; they are given back, and made anew when they are needed."""
+    before = set(_living_addresses())
+    torch._C._cuda_clearCublasWorkspaces()
+    holding = Holding(owner=Owner.WORKSPACE)
+    return dict.fromkeys(before.difference(_living_addresses()), holding)
+
+
+def _living_addresses() -> Iterator[int]:
+    for segment in torch.cuda.memory_snapshot():
+        address = segment["address"]
+        for block in segment["blocks"]:
+            if block["state"] == "active_allocated":
+                yield address
+            address += block["size"]
 
 
 def _parts_of(tensor: Tensor) -> Iterator[Tensor]:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from pytest_vramguard.meter.blocks import Block, BlockHistory, Owner, history_is_kept
-from pytest_vramguard.meter.owners import gradients_of, module_memory, states_of
+from pytest_vramguard.meter.modules import running_modules_labelled
+from pytest_vramguard.meter.origins import origins_of
+from pytest_vramguard.meter.owners import Owners, held_by_workspaces
 from pytest_vramguard.meter.steps import around_each_optimizer_step
-from pytest_vramguard.reading import Parts
+from pytest_vramguard.reading import Origins, Parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from torch.optim import Optimizer
 
@@ -29,12 +31,16 @@ class PartsWatch:
     """
 
     history: BlockHistory = field(default_factory=BlockHistory)
+    owners: Owners = field(default_factory=Owners)
     steps: list[tuple[int, int]] = field(default_factory=list)
     """First and last event of each finished step."""
     step_begun: int | None = None
     """First event of the unfinished step."""
     searches_left: int = MODULE_SEARCHES
     recording: bool = False
+    account: Mapping[str, Any] = field(default_factory=dict)
+    """What torch said of its memory when the recording ended."""
+    _labelling: ExitStack = field(default_factory=ExitStack)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -42,26 +48,31 @@ class PartsWatch:
         if not history_is_kept():
             yield
             return
-        self.history.start()
-        self.recording = True
-        try:
-            with around_each_optimizer_step(self._before_optimizer, self._after_optimizer):
-                yield
-        finally:
-            self.rest()
+        with self._labelling:
+            if self.history.sites is not None:
+                self._labelling.enter_context(running_modules_labelled())
+            self.history.start()
+            self.recording = True
+            try:
+                with around_each_optimizer_step(self._before_optimizer, self._after_optimizer):
+                    yield
+            finally:
+                self.rest()
+                self.history.own(held_by_workspaces())
 
     def rest(self) -> None:
         """Record no more: what follows is to be timed, or is over."""
         if self.recording:
-            self.history.take()
+            self.account = self.history.take()
             self.history.stop()
+            self._labelling.close()
             self.recording = False
 
     def search_modules(self) -> None:
         """Note what the living modules own; to be called while they are alive."""
         if self.recording:
             self.history.take()
-            self.history.own(module_memory())
+            self.history.own(self.owners.module_memory())
 
     def begin_step(self) -> None:
         """Note where a step begins."""
@@ -79,33 +90,55 @@ class PartsWatch:
 
     def parts(self, device: int, peak_allocated_bytes: int) -> Parts:
         """Divide `peak_allocated_bytes` of `device`; what the history cannot account for is `other`."""
-        peak_event, alive = self.history.at_peak(device)
+        alive, passing = self._at_peak(device)
         owned = {owner: sum(block.size_bytes for block in alive if block.owner is owner) for owner in Owner}
-        begun, ended = self._stretch_of(peak_event)
-        passing = sum(block.size_bytes for block in alive if block.owner is None and _passes(block, begun, ended))
-        return Parts(
-            weights_bytes=owned[Owner.WEIGHTS],
+        parts = Parts(
+            weights_bytes=owned[Owner.WEIGHTS] + owned[Owner.ADAPTERS],
             gradients_bytes=owned[Owner.GRADIENTS],
             optimizer_bytes=owned[Owner.OPTIMIZER],
-            activations_bytes=passing,
-            other_bytes=peak_allocated_bytes - sum(owned.values()) - passing,
+            activations_bytes=sum(block.size_bytes for block in passing),
         )
+        return replace(parts, other_bytes=peak_allocated_bytes - parts.total_bytes)
+
+    def origins(self, device: int) -> Origins | None:
+        """Return where the memory of `device` at its peak came from; None unless sites are recorded."""
+        if self.history.sites is None or not history_is_kept():
+            return None
+        alive, passing = self._at_peak(device)
+        return origins_of(alive, passing, self._survivors(device), self.owners.output_paths)
+
+    def _at_peak(self, device: int) -> tuple[list[Block], list[Block]]:
+        """Return the blocks that were alive at the peak, and those of them that a step allocated and gave back."""
+        peak_event, alive = self.history.at_peak(device)
+        begun, ended = self._stretch_of(peak_event)
+        return alive, [block for block in alive if block.owner is None and _passes(block, begun, ended)]
+
+    def _survivors(self, device: int) -> list[Block]:
+        """Return the blocks from between the first step and the last one that outlived the last one."""
+        if not self.steps:
+            return []
+        (_, first_ended), (last_begun, last_ended) = self.steps[0], self.steps[-1]
+        return [
+            block
+            for block in self.history.blocks
+            if block.device == device and first_ended < block.born <= last_begun and (block.died or last_ended + 1) > last_ended
+        ]
 
     def _before_optimizer(self, optimizer: Optimizer) -> None:
         if self.recording:
             self._search_sparingly()
-            self.history.own(gradients_of(optimizer))
+            self.history.own(self.owners.gradients_of(optimizer))
 
     def _after_optimizer(self, optimizer: Optimizer) -> None:
         if self.recording:
             self.history.take()
-            self.history.own(states_of(optimizer))
+            self.history.own(self.owners.states_of(optimizer))
 
     def _search_sparingly(self) -> None:
         self.history.take()
         if self.searches_left > 0:
             self.searches_left -= 1
-            self.history.own(module_memory())
+            self.history.own(self.owners.module_memory())
 
     def _stretch_of(self, event: int) -> tuple[int, int | None]:
         """Return first and last event (None: not ended) of the step around `event`; outside steps, of the whole history."""

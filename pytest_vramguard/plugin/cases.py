@@ -50,7 +50,8 @@ class CaseHooks:
         """Resolve the settings of the run and, where its target is known, make the process ready for it.
 
         Raises:
-            VramguardError: a setting is wrong, or the target named on the command line cannot be had.
+            VramguardError: a setting is wrong, nothing can be written where artifacts belong, or the target named on the
+                command line cannot be had.
         """
         said = {name: getattr(config.known_args_namespace, f"vram_{name}", None) for name in OPTIONS}
         self._command_line = wishes_of_mapping(said, "command line: --vram", COMMAND_KEYS, config.invocation_params.dir)
@@ -58,6 +59,10 @@ class CaseHooks:
         project = wishes_of_project(config.rootpath / "pyproject.toml")
         self._lower = (ini, project, Wishes(baselines=config.rootpath / BASELINES_FOLDER))
         self.settings = resolve(self._command_line, *self._lower)
+        if self.settings.artifacts is not None:
+            from pytest_vramguard.artifacts import prepare_folder
+
+            prepare_folder(self.settings.artifacts)
         self._guard: Guard | None = None
         self._fault: VramguardError | None = None
         if self.settings.targets:

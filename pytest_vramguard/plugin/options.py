@@ -26,6 +26,7 @@ OPTIONS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "json": ("write the vram report as JSON to this path", {}),
     "steps": ("training steps of a recipe after the warm-up", {"type": int}),
     "warmup": ("training steps of a recipe before those", {"type": int}),
+    "artifacts": ("leave a snapshot of the allocator's history, for pytorch.org/memory_viz, of each failed case here", {}),
     "accept": ("make the measurements of this run the baselines; growth is not judged then", {"action": "store_true"}),
 }
 """Help of each option, and what argparse is told besides."""

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 NAME_WIDTH_FLOOR: Final = 24
 """Characters that the name column keeps in a narrow terminal."""
+MOST_LINES: Final = 15
+"""Lines of the account of a failure."""
 
 _LEGEND: Final = (
     (
@@ -60,13 +62,25 @@ def render(report: Report, *, width: int = 100) -> str:
 
 
 def failure_text(case: CaseResult) -> str:
-    """Return at most 16 lines about a case that did not pass: what each gate found, the peaks, their parts and phases.
+    """Return at most 15 lines about a case that did not pass: what each gate found and why, the peaks, their parts and phases.
 
-    A gate that knows what lies behind its outcome adds up to three lines.
+    Where there is more to say, the parts take one line, then the last causes are left to the report. Only more than four gates
+    that did not pass take more lines.
     """
-    headline = f"{case.outcome.value}: {case.id} on {case.target} ({case.device.kind})"
-    lines = [headline, *_verdict_lines(case), *_reading_lines(case.reading)]
+    most = sum(len(verdict.causes) for verdict in case.verdicts)
+    forms = (
+        _account(case, causes=most, folded=False),
+        *(_account(case, causes=kept, folded=True) for kept in range(most, -1, -1)),
+    )
+    lines = next((form for form in forms if len(form) <= MOST_LINES), forms[-1])
     return _ascii("\n".join(_one_line(line) for line in lines))
+
+
+def _account(case: CaseResult, *, causes: int, folded: bool) -> list[str]:
+    """Return the lines about a case, with at most so many `causes`, and with the parts of its peak `folded` into one."""
+    headline = f"{case.outcome.value}: {case.id} on {case.target} ({case.device.kind})"
+    snapshot = [f"snapshot for pytorch.org/memory_viz: {case.snapshot}"] if case.snapshot else []
+    return [headline, *_verdict_lines(case, causes), *_reading_lines(case.reading, folded=folded), *snapshot]
 
 
 def _table_lines(cases: Sequence[CaseResult], *, timed: bool, width: int) -> list[str]:
@@ -104,17 +118,19 @@ def _outcome_text(case: CaseResult) -> str:
     return f"{case.outcome.value}{ended}"
 
 
-def _verdict_lines(case: CaseResult) -> list[str]:
+def _verdict_lines(case: CaseResult, causes: int) -> list[str]:
     if not case.verdicts:
         return ["no gate was asked; next step: give the marker a max_gb or a band"]
     if isinstance(case.reading, NotMeasured):
         return [f"not judged: {', '.join(verdict.gate for verdict in case.verdicts)}"]
-    open_verdicts = [verdict for verdict in case.verdicts if verdict.outcome is not Outcome.PASS]
-    return [line for verdict in open_verdicts for line in _verdict_text(verdict)]
-
-
-def _verdict_text(verdict: Verdict) -> list[str]:
-    return [_comparison_text(verdict), f"  {verdict.reason}", *(f"  {cause}" for cause in verdict.causes)]
+    lines = []
+    told: list[str] = []
+    for verdict in case.verdicts:
+        if verdict.outcome is not Outcome.PASS:
+            new = [cause for cause in verdict.causes if cause not in told][: causes - len(told)]
+            told += new
+            lines += [_comparison_text(verdict), f"  {verdict.reason}", *(f"  {cause}" for cause in new)]
+    return lines
 
 
 def _comparison_text(verdict: Verdict) -> str:
@@ -132,25 +148,25 @@ def _quantity_text(quantity: float | None, unit: str) -> str:
     return share_text(quantity) if unit == "share" else f"{count_text(quantity)} {unit}"
 
 
-def _reading_lines(reading: Measurement | OutOfMemory | NotMeasured) -> list[str]:
+def _reading_lines(reading: Measurement | OutOfMemory | NotMeasured, *, folded: bool) -> list[str]:
     # Every branch returns, so a reading that is added and forgotten here is mypy's "missing return statement".
     match reading:
         case NotMeasured():
             return [f"not measured: {reading.reason}"]
         case OutOfMemory():
-            return [*_memory_lines(reading), *_notes_lines([*_besides(reading.outside), *reading.notes])]
+            return [*_memory_lines(reading, folded=folded), *_notes_lines([*_besides(reading.outside), *reading.notes])]
         case Measurement():
             notes = [*_doubts(reading), *_besides(reading.outside), *reading.notes]
             steps = [_steps_line(reading), *_sensors_lines(reading), *_longest_lines(reading), *work_lines(reading.work)]
-            return [*_memory_lines(reading), *steps, *_notes_lines(notes)]
+            return [*_memory_lines(reading, folded=folded), *steps, *_notes_lines(notes)]
 
 
-def _memory_lines(reading: Measurement | OutOfMemory) -> list[str]:
+def _memory_lines(reading: Measurement | OutOfMemory, *, folded: bool) -> list[str]:
     peaks = (
         f"peaks: allocated {gib_text(reading.peak_allocated_bytes)}, reserved {gib_text(reading.peak_reserved_bytes)}, "
         f"device {gib_text(reading.peak_device_bytes)} (reserved + {gib_text(reading.context_bytes)} outside the allocator)"
     )
-    return [peaks, "parts of the allocated peak:", *_parts_lines(reading.parts), *_phases_lines(reading.phases)]
+    return [peaks, *_parts_lines(reading.parts, folded=folded), *_phases_lines(reading.phases)]
 
 
 def _besides(outside: OutsideMemory | None) -> Iterable[str]:
@@ -160,10 +176,14 @@ def _besides(outside: OutsideMemory | None) -> Iterable[str]:
         yield f"pinned host memory {gib_text(outside.pinned_bytes)}"
 
 
-def _parts_lines(parts: Parts) -> list[str]:
+def _parts_lines(parts: Parts, *, folded: bool) -> list[str]:
+    head = "parts of the allocated peak:"
     total_bytes = parts.total_bytes or 1
     sizes = {field.name.removesuffix("_bytes"): getattr(parts, field.name) for field in fields(parts)}
-    return [f"  {name:<11}  {gib_text(size):>10}  {share_text(size / total_bytes):>7}" for name, size in sizes.items()]
+    if folded:
+        return [f"{head} {', '.join(f'{name} {gib_text(size)}' for name, size in sizes.items())}"]
+    rows = (f"  {name:<11}  {gib_text(size):>10}  {share_text(size / total_bytes):>7}" for name, size in sizes.items())
+    return [head, *rows]
 
 
 def _phases_lines(phases: Iterable[PhasePeak]) -> list[str]:

@@ -1,17 +1,17 @@
-"""Regressions planted in tiny cases: each is caught by the right gate, blamed on the right part, and silent without it."""
+"""Regressions planted in tiny cases: each is caught by the right gate, and blamed on part, module and line."""
 
 from __future__ import annotations
 
+import pickle
 import re
-from typing import TYPE_CHECKING, Any, Final
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 import pytest
 
 from pytest_vramguard.units import MIB
 from tests.plugin.projects import ON_RTX3060, Run, run_once
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = [pytest.mark.stack, pytest.mark.long]
 
@@ -28,7 +28,7 @@ intermediate_size = 2048
 num_hidden_layers = 4
 num_attention_heads = 8
 num_key_value_heads = 8
-vocab_size = 16000
+vocab_size = 4000
 
 [peft]
 r = 32
@@ -42,102 +42,201 @@ bf16 = true
 [data]
 synthetic_length = 128
 """
-MODULE: Final = """
+MODULE: Final = '''
 import os
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
-PLANTED = os.environ.get("PLANTED")
-
-
-@pytest.mark.vram(max_growth="1%", max_shrink="1%", steps=2)
-def test_recipe(vram):
-    changes = {
-        "adapters": {"peft": {"target_modules": "all-linear"}},
-        "optimizer": {"peft": None, "training": {"optim": "adamw_torch"}},
-    }
-    trained = {"peft": None} if os.environ.get("FULL") else {}
-    vram.train("tiny.toml", **{**trained, **changes.get(PLANTED, {})})
+PLANTED = os.environ.get("PLANTED") == "yes"
+NF4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": "bfloat16"}
+grows = pytest.mark.vram(max_growth="1%", max_shrink="1%", steps=2)
 
 
-@pytest.mark.vram(max_growth="1%", max_creep="0")
-def test_loop(vram):
-    kept = []
+@grows
+def test_adapters(vram):
+    """LoRA on every linear layer instead of those of the attention."""
+    vram.train("tiny.toml", **({"peft": {"target_modules": "all-linear"}} if PLANTED else {}))
+
+
+@grows
+def test_optimizer(vram):
+    """An optimizer of 32 bits instead of 8."""
+    vram.train("tiny.toml", peft=None, **({"training": {"optim": "adamw_torch"}} if PLANTED else {}))
+
+
+@grows
+def test_attention(vram):
+    """The attention that keeps every score instead of a fused kernel."""
+    vram.train("tiny.toml", model={"attn_implementation": "eager" if PLANTED else "sdpa"})
+
+
+@pytest.mark.vram(max_growth="64KiB", max_shrink="64KiB", steps=2)
+def test_double_quantisation(vram):
+    """The scales of 4-bit weights in 32 bits instead of 8."""
+    vram.train("tiny.toml", quantization={**NF4, "bnb_4bit_use_double_quant": not PLANTED})
+
+
+@grows
+def test_checkpointing(vram):
+    """A model that was left in eval mode, in which transformers does not checkpoint."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        hidden_size=256, intermediate_size=1024, num_hidden_layers=4, num_attention_heads=4, vocab_size=1000, dtype="bfloat16"
+    )
+    with vram.phase("load"):
+        model = LlamaForCausalLM(config).cuda().bfloat16()
+        model.gradient_checkpointing_enable()
+        optimizer = torch.optim.SGD(model.parameters())
+    model.eval() if PLANTED else model.train()
+    for _ in range(3):
+        with vram.step():
+            ids = torch.zeros(4, 256, dtype=torch.long).cuda()
+            model(input_ids=ids, labels=ids).loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+
+def train(vram, loss_of, rows, kept=None):
+    """Train two layers, a step for each number of rows; the results of the layers are kept in a list, if there is one."""
     with vram.phase("load"):
         model = torch.nn.Sequential(torch.nn.Linear(256, 1024), torch.nn.Linear(1024, 8000)).cuda().bfloat16()
-        optimizer = torch.optim.AdamW(model.parameters())
-    for _ in range(8):
-        with vram.step(tokens=512):
-            logits = model(torch.empty(512, 256, device="cuda", dtype=torch.bfloat16))
-            if PLANTED == "creep":
+        optimizer = torch.optim.SGD(model.parameters())
+    for count in rows:
+        with vram.step():
+            logits = model(torch.zeros(count, 256, dtype=torch.bfloat16).cuda())
+            if kept is not None:
                 kept.append(logits.detach())
-            if PLANTED == "logits":
-                logits = logits.float()
-            torch.nn.functional.cross_entropy(logits, torch.zeros(512, dtype=torch.long, device="cuda")).backward()
+            loss_of(logits, torch.zeros(count, dtype=torch.long).cuda()).backward()
             optimizer.step()
             optimizer.zero_grad()
             del logits
-"""
 
 
-def project_run(folder: Path, monkeypatch: pytest.MonkeyPatch, planted: str | None, *arguments: str) -> Run:
-    """Run one of the two cases, with a regression or without."""
-    if planted is None:
-        monkeypatch.delenv("PLANTED", raising=False)
-    else:
-        monkeypatch.setenv("PLANTED", planted)
+def loss_of(logits, labels):
+    return cross_entropy(logits.float() if PLANTED else logits, labels)
+
+
+@grows
+def test_logits(vram):
+    """Logits in 32 bits."""
+    train(vram, loss_of, [512] * 3)
+
+
+@grows
+def test_padding(vram):
+    """A loader that pads every batch to the longest there may be."""
+    train(vram, cross_entropy, [512 if PLANTED else length for length in (96, 256, 192)])
+
+
+@pytest.mark.vram(max_creep="0")
+def test_creep(vram):
+    """A list that keeps what each step made."""
+    train(vram, cross_entropy, [128] * 8, [] if PLANTED else None)
+'''
+CASES: Final = {
+    "test_adapters": (
+        "activations",
+        ["modules: base_model.model.model.layers.*.mlp +", "peft/tuners/lora/layer.py:", "adapters +"],
+    ),
+    "test_optimizer": ("optimizer", ["modules: model.layers.* +", "optimizer.py:"]),
+    "test_attention": ("activations", ["modules: base_model.model.model.layers.*.self_attn +", "in eager_attention_forward"]),
+    "test_double_quantisation": ("weights", ["modules: base_model.model.model.layers.* +", "bitsandbytes/"]),
+    "test_checkpointing": ("activations", ["modules: model.layers.* +", "transformers/models/llama/modeling_llama.py:"]),
+    "test_logits": ("activations", ["LINE in loss_of: return cross_entropy(logits.float()"]),
+    "test_padding": ("activations", ["modules: Sequential.* +", "LINE in train: logits = model("]),
+}
+"""The part that grows most, and what else the causes say; LINE is the file and line of the code that follows in it."""
+
+
+class Runs(NamedTuple):
+    """The cases of one project against its baselines, without what is planted and with it."""
+
+    silent: dict[str, dict[str, Any]]
+    loud: dict[str, dict[str, Any]]
+    failures: Run
+    """The run that made `loud`."""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Accept the baselines of the project, then run it without what is planted, and with it."""
+    folder = tmp_path_factory.mktemp("planted")
     files = {"test_planted.py": MODULE, "tiny.toml": RECIPE, "pyproject.toml": ""}
-    return run_once(folder, files, "-rA", *arguments, *ON_RTX3060)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PLANTED", raising=False)
+        run_once(folder, files, *ON_RTX3060, "--vram-accept")
+        silent = run_once(folder, files, *ON_RTX3060).cases
+        patch.setenv("PLANTED", "yes")
+        failures = run_once(folder, files, "-rA", *ON_RTX3060, "--vram-artifacts", "snapshots")
+    return Runs(silent, failures.cases, failures)
 
 
-def failed(run: Run, name: str) -> dict[str, dict[str, Any]]:
+def failed(case: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the verdicts of a case that did not pass, by their gate."""
-    return {verdict["gate"]: verdict for verdict in run.cases[name]["verdicts"] if verdict["outcome"] != "PASS"}
+    return {verdict["gate"]: verdict for verdict in case["verdicts"] if verdict["outcome"] != "PASS"}
 
 
-def grown_parts(verdict: dict[str, Any]) -> list[str]:
-    """Return the parts that a verdict says have grown, the largest first."""
-    return re.findall(r"(\w+) \+", verdict["causes"][0].removeprefix("parts: "))
+def place_of(code: str) -> str:
+    """Return the file and line of the project's module that begins with `code`."""
+    number = next(number for number, line in enumerate(MODULE.splitlines(), 1) if line.strip().startswith(code))
+    return f"test_planted.py:{number}"
 
 
-@pytest.mark.parametrize(
-    ("planted", "name", "full", "parts"),
-    [
-        ("adapters", "test_recipe", False, ["activations", "weights", "optimizer"]),
-        ("optimizer", "test_recipe", True, ["optimizer"]),
-        ("logits", "test_loop", False, ["activations", "other"]),
-    ],
-)
-def test_growth_is_blamed(  # noqa: PLR0913, PLR0917 (fixtures and parameters)
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    planted: str,
-    name: str,
-    full: bool,  # noqa: FBT001 (a parameter of the test)
-    parts: list[str],
-) -> None:
-    """A planted regression fails the growth gate with the parts that grew; the same case without it is silent."""
-    if full:
-        monkeypatch.setenv("FULL", "1")
-    project_run(tmp_path, monkeypatch, None, "--vram-accept", "-k", name)
+def told(fragment: str) -> str:
+    """Return what a cause says, with the place of the code in it."""
+    return fragment.replace("LINE", place_of(fragment.partition(": ")[2]))
 
-    silent = failed(project_run(tmp_path, monkeypatch, None, "-k", name), name)
-    loud = failed(project_run(tmp_path, monkeypatch, planted, "-k", name), name)
 
-    assert {} == silent
+@pytest.mark.parametrize("name", CASES)
+def test_growth_is_blamed(runs: Runs, name: str) -> None:
+    """What is planted fails the growth gate with the part that grew most, the module and the line; without it all is silent."""
+    part, fragments = CASES[name]
+    loud = failed(runs.loud[name])
+    causes = loud["growth"]["causes"]
+
+    assert {} == failed(runs.silent[name])
     assert {"growth"} == set(loud)
-    assert parts == grown_parts(loud["growth"])
+    assert part == re.findall(r"(\w+) \+", causes[0])[0]
+    assert [] == [fragment for fragment in map(told, fragments) if not any(fragment in cause for cause in causes)]
 
 
-def test_a_list_that_keeps_every_output_creeps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The creep gate finds it with the size of one output, and without a baseline; the loop without the list is silent."""
-    silent = project_run(tmp_path, monkeypatch, None, "-k", "test_loop")
-    unjudged = set(failed(silent, "test_loop"))
-    loud = project_run(tmp_path, monkeypatch, "creep", "-k", "test_loop")
-    creep = failed(loud, "test_loop")["creep"]
+def test_a_list_that_keeps_every_output_creeps(runs: Runs) -> None:
+    """The creep gate finds it with the size of one output and the line that made it, and without a baseline."""
+    creep = failed(runs.loud["test_creep"])["creep"]
 
-    assert ({"growth"}, "PASSED") == (unjudged, silent.outcomes["test_loop"])  # there is no baseline
-    assert ("FAIL", "FAILED") == (creep["outcome"], loud.outcomes["test_loop"])
+    assert {} == failed(runs.silent["test_creep"])
     # A block of more than 1 MiB keeps up to 1 MiB that is left over. Source: torch, CUDACachingAllocator.cpp, kSmallSize.
-    assert 512 * 8000 * 2 <= creep["observed"] <= 512 * 8000 * 2 + MIB
+    assert 128 * 8000 * 2 <= creep["observed"] <= 128 * 8000 * 2 + MIB
+    assert f"{place_of('logits = model(')} in train: logits = model(" in creep["causes"][1]
+
+
+def test_every_failure_is_short(runs: Runs) -> None:
+    """Whatever was recorded, the account of a failure takes at most 15 lines, and ends with the path of the snapshot."""
+    accounts = {name: runs.failures.failure_of(name) for name in runs.loud}
+
+    assert {name: [] for name in accounts} == {name: account[15:] for name, account in accounts.items()}
+    assert {name: f"snapshot for pytorch.org/memory_viz: {case['snapshot']}" for name, case in runs.loud.items()} == {
+        name: account[-1] for name, account in accounts.items()
+    }
+
+
+def test_snapshots_are_what_torch_draws(runs: Runs) -> None:
+    """Each failed case leaves a file that torch's own viewer draws, which holds the peak."""
+    from torch.cuda import _memory_viz
+
+    for case in runs.loud.values():
+        snapshot = pickle.loads(Path(case["snapshot"]).read_bytes())  # noqa: S301 (our own)
+        pictures = [_memory_viz.trace_plot(snapshot), _memory_viz.segment_plot(snapshot), _memory_viz.trace(snapshot)]
+        unseen_bytes = case["reading"]["peak_allocated_bytes"] - largest_sum(snapshot["device_traces"][0])
+        assert all(pictures)
+        assert 0 <= unseen_bytes <= MIB  # events leave out what a block keeps beyond its size
+
+
+def largest_sum(events: list[dict[str, Any]]) -> int:
+    """Return the most bytes that the events of a device had allocated at once, in the allocator's blocks of 512 bytes."""
+    changes = {"alloc": 1, "free_completed": -1}
+    sums = accumulate(changes.get(event["action"], 0) * -(-event["size"] // 512) * 512 for event in events)
+    return int(max(sums))

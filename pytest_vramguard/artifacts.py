@@ -1,0 +1,48 @@
+"""What a failed case leaves behind for a closer look: a snapshot of the allocator's history, for pytorch.org/memory_viz."""
+
+from __future__ import annotations
+
+import os
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any
+
+from pytest_vramguard.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make `folder` if it is missing, and see that a file can be written there.
+
+    Raises:
+        SettingsError: it cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+    except OSError as fault:
+        raise _refusal(folder, fault) from fault
+
+
+def write_snapshot(snapshot: Mapping[str, Any], path: Path) -> None:
+    """Write what `torch.cuda.memory._snapshot` gave, as `_dump_snapshot` does, whole or not at all.
+
+    Raises:
+        SettingsError: it cannot be written there.
+    """
+    import pickle
+
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with unfinished.open("wb") as file:
+            pickle.dump(dict(snapshot), file)
+        unfinished.replace(path)
+    except OSError as fault:
+        unfinished.unlink(missing_ok=True)
+        raise _refusal(path, fault) from fault
+
+
+def _refusal(path: Path, fault: OSError) -> SettingsError:
+    return SettingsError(f"{path}: {fault.strerror}, expected to write artifacts there; correct --vram-artifacts")
