@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -159,13 +159,16 @@ class Case:
 
         Raises:
             RecipeError: the recipe is missing or malformed.
+            DeviceUnavailable: it is one of several ranks, and the device cannot do without the others.
         """
         from pytest_vramguard.recipes import load_recipe
         from pytest_vramguard.recipes.train import train
 
         loaded = load_recipe(self._find(recipe)).with_overrides(**overrides)
         self._recipes.append(loaded.fingerprint)
-        train(loaded, steps=self._settings.warmup + self._settings.steps, watch=self._open_meter)
+        ranks = loaded.distributed
+        with nullcontext() if ranks is None else self._device.ranked(ranks.rank, ranks.world_size):
+            train(loaded, steps=self._settings.warmup + self._settings.steps, watch=self._open_meter)
 
     def abandon(self) -> None:
         """Stop to measure without a result: the test was skipped or interrupted."""

@@ -49,6 +49,14 @@ class Device(Protocol):
         """Return a context in which the code of a case runs."""
         ...
 
+    def ranked(self, rank: int, world_size: int) -> AbstractContextManager[None]:
+        """Return a context in which code is one of `world_size` ranks that train together; inside of `running`.
+
+        Raises:
+            DeviceUnavailable: the device cannot do without the other ranks.
+        """
+        ...
+
     def gaps(self) -> tuple[str, ...]:
         """Return what the device was asked since `place` and could not answer, each as a clause; empty if there was nothing."""
         ...

@@ -14,6 +14,7 @@ from pytest_vramguard.units import exact_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from pytest_vramguard.cards import Card
 
@@ -73,6 +74,14 @@ class CudaDevice:
 
         with gpu_lock(self._uuid), memory_of(self._target) if self._capped and self._target else nullcontext():
             yield
+
+    def ranked(self, rank: int, world_size: int) -> AbstractContextManager[None]:
+        """Raise DeviceUnavailable: real ranks wait for each other."""
+        message = (
+            f"rank {rank} of {world_size}: a real card cannot train without the other ranks, expected an emulated one; "
+            "use --vram-device emulated"
+        )
+        raise DeviceUnavailable(message)
 
     def gaps(self) -> tuple[str, ...]:
         """Return that the card is smaller than the target, if so: an out-of-memory on it would say nothing about the target."""

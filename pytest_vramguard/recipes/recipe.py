@@ -1,12 +1,13 @@
 """A recipe: what is trained and how, read from TOML without any heavy library.
 
-Five tables, whose keys are the arguments of the Hugging Face classes that they feed:
+Six tables, most of whose keys are the arguments of the Hugging Face classes that they feed:
 
 - `[model]`: `AutoModelForCausalLM.from_pretrained`; its table `config` holds keys of the model's `config.json`;
 - `[quantization]`: `BitsAndBytesConfig`; without the table the weights stay in `dtype`;
 - `[peft]`: the config class of `peft_type`, by default `LoraConfig`; without the table all weights are trained;
 - `[training]`: `TrainingArguments`;
-- `[data]`: `DataTable`, the one table whose keys are ours.
+- `[data]`: `DataTable`, the one table whose keys are ours;
+- `[distributed]`: `DistributedTable`, the variables that `torchrun` gives each process; without the table there is one card.
 
 The keys of the middle three are compared with those classes when the recipe is run, since only then the classes are loaded.
 Paths in a recipe are relative to its file.
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from pytest_vramguard.tables import Table
 
-TABLES: Final = ("model", "quantization", "peft", "training", "data")
+TABLES: Final = ("model", "quantization", "peft", "training", "data", "distributed")
 """The tables of a recipe."""
 MODEL_KEYS: Final = (
     "pretrained_model_name_or_path",
@@ -66,6 +67,19 @@ class DataTable:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DistributedTable:
+    """One of several ranks that train together, each on a card of its own. How they do is said in `[training]`.
+
+    Without `fsdp` there it is DDP, as with any Trainer that `torchrun` starts.
+    """
+
+    world_size: int
+    """Ranks in all, 2 upwards."""
+    rank: int
+    """The one that is run and measured. The first has the largest share where parameters do not divide evenly."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """A recipe whose tables are known to be the right ones, and whose `[data]` is known to be sound."""
 
@@ -76,6 +90,8 @@ class Recipe:
     tables: Mapping[str, Mapping[str, Any]]
     """The tables as written, by name."""
     data: DataTable
+    distributed: DistributedTable | None
+    """None trains on one card."""
 
     @property
     def model(self) -> Mapping[str, Any]:
@@ -150,6 +166,7 @@ def _recipe(root: Table, folder: Path) -> Recipe:
         folder=folder,
         tables={name: table.mapping for name, table in tables.items()},
         data=_data(tables["data"], folder),
+        distributed=_distributed(tables["distributed"]) if "distributed" in tables else None,
     )
 
 
@@ -172,6 +189,16 @@ def _data(data: Table, folder: Path) -> DataTable:
         padding=data.choice("padding", PADDINGS, "longest"),
         pad_to_multiple_of=data.integer("pad_to_multiple_of", None, minimum=1),
     )
+
+
+def _distributed(table: Table) -> DistributedTable:
+    """Return `[distributed]`; its faults are noted there."""
+    table.refuse_unknown(field.name for field in fields(DistributedTable))
+    world_size = table.integer("world_size", minimum=2)
+    rank = table.integer("rank", 0, minimum=0)
+    if 2 <= world_size <= rank:
+        table.fault("rank", f"got {rank} (int), expected an integer below world_size, which is {world_size}")
+    return DistributedTable(world_size=world_size, rank=rank)
 
 
 def _check_source(data: Table) -> None:

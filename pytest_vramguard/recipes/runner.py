@@ -52,7 +52,7 @@ def _train(recipe: Recipe, arguments: Arguments, watch: Watch) -> None:
     set_seed(training.seed)
     checkpoint = find_checkpoint(recipe)
     step_samples = training.train_batch_size * training.gradient_accumulation_steps
-    data = _data(recipe, checkpoint, training, count=training.max_steps * step_samples)
+    data = _data(recipe, checkpoint, training, count=training.max_steps * step_samples * training.world_size)
     callback = StepCallback(watch, tokens=None if data.sample_tokens is None else data.sample_tokens * step_samples)
     with watch.phase("load"):
         trainer = _trainer(recipe, _model(recipe, checkpoint, arguments), training, data)
@@ -80,7 +80,7 @@ def _model(recipe: Recipe, checkpoint: Checkpoint, arguments: Arguments) -> PreT
             checkpoint.folder,
             config=checkpoint.config,
             quantization_config=arguments.quantization,
-            device_map={"": arguments.training.device},
+            device_map=None if arguments.training.fsdp else {"": arguments.training.device},  # FSDP takes it there in shards
             local_files_only=True,
             **load_keywords(keywords),
         )

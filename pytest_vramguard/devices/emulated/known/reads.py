@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 OWN_FOLDER: Final = str(Path(__file__).parent)
-MACHINERY: Final = ("torch", "triton")
-"""Packages that ask on behalf of others."""
+MACHINERY: Final = ("torch", "triton", "typing_extensions")
+"""Packages that ask on behalf of others; the last wraps what torch has deprecated."""
+BACKWARD: Final = "the backward pass"
+"""The place of what autograd asks in threads of its own, whose stacks begin there."""
 MOST_PLACES: Final = 5
 """Places that a note names."""
 
@@ -73,6 +75,8 @@ def _place() -> str:
     frame = sys._getframe(2)
     while frame.f_back is not None and _is_machinery(frame.f_globals.get("__name__", ""), frame.f_code.co_filename):
         frame = frame.f_back
+    if _is_machinery(frame.f_globals.get("__name__", ""), frame.f_code.co_filename):
+        return BACKWARD
     path = Path(frame.f_code.co_filename)
     return f"{'/'.join(path.parts[-2:])}:{frame.f_lineno}"
 
