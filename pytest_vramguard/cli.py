@@ -71,6 +71,7 @@ def run(options: argparse.Namespace) -> Answer:
         VramguardError: the card is unknown, the command does not exist, or cards cannot be emulated here.
     """
     from pytest_vramguard.run.launch import Node, run_command  # imports the device, which the other subcommands do without
+    from pytest_vramguard.run.tree import INTERRUPTIONS, SIGNAL_STATUS
 
     project = wishes_of_project(Path("pyproject.toml"))
     asked = {"target": options.target, "json": options.json, "max_gb": options.max_gb, "band": options.band}
@@ -90,9 +91,10 @@ def run(options: argparse.Namespace) -> Answer:
     if settings.json_path is not None:
         write_report(report, settings.json_path)
     passed = not any(case.is_red for case in cases)
+    interrupted = status in {SIGNAL_STATUS + number for number in INTERRUPTIONS}
     full = any(isinstance(case.reading, OutOfMemory) for case in cases)
     accounts = [terminal.failure_text(case) + "\n\n" for case in cases if case.is_red]
-    return "".join([*accounts, terminal.render(report)]), status if status and not full else int(not passed)
+    return "".join([*accounts, terminal.render(report)]), status if interrupted or (status and not full) else int(not passed)
 
 
 def compare(options: argparse.Namespace) -> Answer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -189,6 +189,7 @@ class Case:
 
         Raises:
             RecipeError: the recipe is missing or malformed.
+            DeviceUnavailable: it is one of several ranks, and the device cannot do without the others.
         """
         self._train(self._load(recipe, overrides), worst_batch=worst_batch)
 
@@ -222,8 +223,9 @@ class Case:
         return loaded
 
     def _train(self, recipe: Recipe, *, worst_batch: bool) -> None:
-        steps = self._settings.warmup + self._settings.steps
-        train(recipe, steps=steps, watch=self._open_meter, worst_batch=worst_batch)
+        steps, ranks = self._settings.warmup + self._settings.steps, recipe.distributed
+        with nullcontext() if ranks is None else self._device.ranked(ranks.rank, ranks.world_size):
+            train(recipe, steps=steps, watch=self._open_meter, worst_batch=worst_batch)
 
     def _fits(self, recipe: Recipe) -> bool:
         """Return whether a clean run of `recipe` keeps to the limits of the fit gate."""

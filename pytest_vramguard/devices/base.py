@@ -57,6 +57,14 @@ class Device(Protocol):
         """Return what the steps in `counted_step` asked of the card since `running`, or None where nobody counts."""
         ...
 
+    def ranked(self, rank: int, world_size: int) -> AbstractContextManager[None]:
+        """Return a context in which code is one of `world_size` ranks that train together; inside of `running`.
+
+        Raises:
+            DeviceUnavailable: the device cannot do without the other ranks.
+        """
+        ...
+
     def gaps(self) -> tuple[str, ...]:
         """Return what the device was asked since `place` and could not answer, each as a clause; empty if there was nothing."""
         ...

@@ -82,6 +82,14 @@ class CudaDevice:
     def work(self) -> None:
         """Return None: what a real card is asked for is not counted."""
 
+    def ranked(self, rank: int, world_size: int) -> AbstractContextManager[None]:
+        """Raise DeviceUnavailable: real ranks wait for each other."""
+        message = (
+            f"rank {rank} of {world_size}: a real card cannot train without the other ranks, expected an emulated one; "
+            "use --vram-device emulated"
+        )
+        raise DeviceUnavailable(message)
+
     def gaps(self) -> tuple[str, ...]:
         """Return that the card is smaller than the target, if so: an out-of-memory on it would say nothing about the target."""
         target, found = self._target, self._properties

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, fields
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Final, Union, get_args, get_origin, get_type_hints
@@ -70,10 +71,9 @@ def build_arguments(recipe: Recipe, *, steps: int, output_folder: Path) -> Argum
     quantization = None if recipe.quantization is None else _quantization(recipe, recipe.quantization)
     with refusals(recipe, "peft"):
         peft = None if recipe.peft is None else get_peft_config({**_PEFT_DEFAULTS, **recipe.peft})
+    ours = {**with_training_names(_OVERRULED), "max_steps": steps, "output_dir": str(output_folder)}
     with refusals(recipe, "training"):
-        training = TrainingArguments(
-            **{**recipe.training, **with_training_names(_OVERRULED), "max_steps": steps, "output_dir": str(output_folder)}
-        )
+        training = TrainingArguments(**{**deepcopy(dict(recipe.training)), **ours})  # a copy, for it changes `fsdp_config`
     return Arguments(training=training, quantization=quantization, peft=peft)
 
 
@@ -104,7 +104,8 @@ def _quantization(recipe: Recipe, table: Mapping[str, Any]) -> BitsAndBytesConfi
 
 def _check_training(table: Table) -> None:
     """Note what is wrong with `[training]`; sizes of a batch that are not there would fail in the middle of the run."""
-    _check_keys(table, TrainingArguments, _simple_types(TrainingArguments))
+    # The type of `fsdp` is written for command lines; transformers documents true.
+    _check_keys(table, TrainingArguments, {**_simple_types(TrainingArguments), "fsdp": bool | str | None})
     for key in ("per_device_train_batch_size", "gradient_accumulation_steps"):
         value = table.mapping.get(key)
         if isinstance(value, int) and value < 1:

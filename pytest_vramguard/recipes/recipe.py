@@ -1,6 +1,6 @@
 """A recipe: what is trained and how, read from TOML without any heavy library.
 
-Tables whose keys are the arguments of the Hugging Face classes that they feed:
+Tables, most of whose keys are the arguments of the Hugging Face classes that they feed:
 
 - `[model]`: `AutoModelForCausalLM.from_pretrained`; its table `config` holds keys of the model's `config.json`;
 - `[quantization]`: `BitsAndBytesConfig`; without the table the weights stay in `dtype`;
@@ -8,7 +8,8 @@ Tables whose keys are the arguments of the Hugging Face classes that they feed:
 - `[training]`: `TrainingArguments`; evaluation and saving, where it asks for them, are done once after the steps;
 - `[data]`, and `[eval_data]` where evaluation has its own: `DataTable`, whose keys are ours;
 - `[generation]`: `GenerationConfig`, and how many prompts of which length; without the table nothing is generated;
-- `[merge]`: `merge_and_unload`; without the table the adapter is not merged.
+- `[merge]`: `merge_and_unload`; without the table the adapter is not merged;
+- `[distributed]`: `DistributedTable`, the variables that `torchrun` gives each process; without the table there is one card.
 
 Keys of those classes are compared with them when the recipe is run, since only then the classes are loaded.
 Paths in a recipe are relative to its file.
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from pytest_vramguard.tables import Table
 
-TABLES: Final = ("model", "quantization", "peft", "training", "data", "eval_data", "generation", "merge")
+TABLES: Final = ("model", "quantization", "peft", "training", "data", "eval_data", "generation", "merge", "distributed")
 """The tables of a recipe."""
 MODEL_KEYS: Final = (
     "pretrained_model_name_or_path",
@@ -82,6 +83,19 @@ class GenerationTable:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DistributedTable:
+    """One of several ranks that train together, each on a card of its own. How they do is said in `[training]`.
+
+    Without `fsdp` there it is DDP, as with any Trainer that `torchrun` starts.
+    """
+
+    world_size: int
+    """Ranks in all, 2 upwards."""
+    rank: int
+    """The one that is run and measured. The first has the largest share where parameters do not divide evenly."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Recipe:
     """A recipe whose tables are known to be the right ones, and whose `[data]` is known to be sound."""
 
@@ -96,6 +110,8 @@ class Recipe:
     """What is evaluated after the steps; None evaluates nothing."""
     generation: GenerationTable | None
     """What is generated after the steps; None generates nothing."""
+    distributed: DistributedTable | None
+    """None trains on one card."""
 
     @property
     def model(self) -> Mapping[str, Any]:
@@ -190,6 +206,7 @@ def _recipe(root: Table, folder: Path) -> Recipe:
         data=_data(tables["data"], folder),
         eval_data=_eval_data(tables, folder),
         generation=_generation(tables["generation"]) if "generation" in tables else None,
+        distributed=_distributed(tables["distributed"]) if "distributed" in tables else None,
     )
 
 
@@ -237,6 +254,16 @@ def _data(data: Table, folder: Path) -> DataTable:
         pad_to_multiple_of=data.integer("pad_to_multiple_of", None, minimum=1),
         max_samples=data.integer("max_samples", None, minimum=1),
     )
+
+
+def _distributed(table: Table) -> DistributedTable:
+    """Return `[distributed]`; its faults are noted there."""
+    table.refuse_unknown(field.name for field in fields(DistributedTable))
+    world_size = table.integer("world_size", minimum=2)
+    rank = table.integer("rank", 0, minimum=0)
+    if 2 <= world_size <= rank:
+        table.fault("rank", f"got {rank} (int), expected an integer below world_size, which is {world_size}")
+    return DistributedTable(world_size=world_size, rank=rank)
 
 
 def _check_source(data: Table) -> None:

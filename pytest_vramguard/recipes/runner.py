@@ -60,7 +60,8 @@ def _train(recipe: Recipe, arguments: Arguments, watch: Watch, *, worst_batch: b
         seed=training.seed,
     )
     step_samples = training.train_batch_size * training.gradient_accumulation_steps
-    data = training_data(recipe.data, source, count=training.max_steps * step_samples, worst=worst_batch)
+    count = training.max_steps * step_samples * training.world_size
+    data = training_data(recipe.data, source, count=count, worst=worst_batch)
     callback = StepCallback(watch, tokens=None if data.sample_tokens is None else data.sample_tokens * step_samples)
     with watch.phase("load"):
         trainer = _trainer(recipe, _model(recipe, checkpoint, arguments), training, data)
@@ -78,7 +79,7 @@ def _model(recipe: Recipe, checkpoint: Checkpoint, arguments: Arguments) -> PreT
             checkpoint.folder,
             config=checkpoint.config,
             quantization_config=arguments.quantization,
-            device_map={"": arguments.training.device},
+            device_map=None if arguments.training.fsdp else {"": arguments.training.device},  # FSDP takes it there in shards
             local_files_only=True,
             **load_keywords(keywords),
         )

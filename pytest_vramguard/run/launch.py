@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import subprocess
 from collections import Counter
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,10 +20,11 @@ from pytest_vramguard.reading import NotMeasured
 from pytest_vramguard.report_table import ReportError, reading_from_table
 from pytest_vramguard.run.process import FOLDER_VARIABLE
 from pytest_vramguard.run.ranks import ALL_RANKS, RANKS_VARIABLE
+from pytest_vramguard.run.tree import run_tree
 from pytest_vramguard.tables import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from pytest_vramguard.cards import Card
     from pytest_vramguard.reading import Reading
@@ -37,8 +35,6 @@ if TYPE_CHECKING:
 STARTUP_FOLDER: Final = Path(__file__).parent / "startup"
 PACKAGE_FOLDER: Final = Path(__file__).parents[2]
 PACKAGE_VARIABLE: Final = "VRAMGUARD_PACKAGE"
-SIGNAL_STATUS: Final = 128
-"""What a shell adds to the number of the signal that ended a command."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,8 +62,15 @@ def run_command(command: Sequence[str], node: Node, settings: Settings) -> tuple
         message = f"command {command[0]!r}: not found, expected a program on the path; correct it"
         raise SettingsError(message)
     with TemporaryDirectory(prefix="vramguard-") as folder:
-        status = _wait(command, _environment(node, folder, os.environ))
-        records = _records(Path(folder), " ".join(command), node.ranks)
+        place = Path(folder)
+        cut_short: set[str] = set()
+        status = run_tree(
+            command,
+            _environment(node, folder, os.environ),
+            folder,
+            lambda: cut_short.update(_stems(place) - _stems(place, ".json")),
+        )
+        records = _records(place, " ".join(command), node.ranks, cut_short)
     return tuple(_judged(record, node.card, settings) for record in records), status
 
 
@@ -97,27 +100,6 @@ def _joined(separator: str, *parts: str | None) -> str:
     return separator.join(part for part in parts if part)
 
 
-def _wait(command: Sequence[str], environment: Mapping[str, str]) -> int:
-    """Run the command to its end and return its status, as a shell would."""
-    with subprocess.Popen(command, env=environment) as process, _signals_left_to(process):
-        status = process.wait()
-    return SIGNAL_STATUS - status if status < 0 else status
-
-
-@contextmanager
-def _signals_left_to(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Let the command decide what Ctrl-C means (the terminal tells it too), and pass a termination on to it."""
-    former = {
-        signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
-        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda *_: process.terminate()),
-    }
-    try:
-        yield
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessRecord:
     """What one process left behind."""
@@ -129,19 +111,23 @@ class ProcessRecord:
     """Packages in the environment of the process, which may not be this one's."""
 
 
-def _records(folder: Path, command: str, ranks: Ranks) -> list[ProcessRecord]:
-    """Return what each process left; one that began to use a card and left nothing is not measured."""
-    stems = {path.stem for path in folder.iterdir() if path.suffix in {".begun", ".json"}}
-    names = {stem: f"{command} [{label}]" for stem, label in _labels(stems).items()}
-    records = [
-        record
-        for stem, name in names.items()
-        for record in (
-            _of_process(folder / f"{stem}.json", name)
-            if (folder / f"{stem}.json").exists()
-            else [_unmeasured(name, "the process was killed before it could say what it measured")]
-        )
-    ]
+def _stems(folder: Path, *endings: str) -> set[str]:
+    """Return the names of the records in a folder, of processes that have begun, or of those that have ended."""
+    return {path.stem for path in folder.iterdir() if path.suffix in (endings or (".begun", ".json"))}
+
+
+def _records(folder: Path, command: str, ranks: Ranks, cut_short: Collection[str]) -> list[ProcessRecord]:
+    """Return what each process left; one that was interrupted, or began to use a card and left nothing, is not measured."""
+    finished = _stems(folder, ".json") - set(cut_short)
+    records = []
+    for stem, label in _labels(_stems(folder)).items():
+        name = f"{command} [{label}]"
+        if stem in finished:
+            records += _of_process(folder / f"{stem}.json", name)
+        elif stem in cut_short:
+            records.append(_unmeasured(name, "interrupted before the process had ended"))
+        else:
+            records.append(_unmeasured(name, "the process was killed before it could say what it measured"))
     missed = [
         _unmeasured(f"{command} [rank-{rank}]", f"rank {rank}: asked for with --ranks, but no such rank used a card")
         for rank in ranks.named

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pytest_vramguard.devices.emulated import libraries
-from pytest_vramguard.devices.emulated.evidence import communication_notes, gaps_in, notes_in
+from pytest_vramguard.devices.emulated.evidence import absence_notes, communication_notes, gaps_in, notes_in
 from pytest_vramguard.devices.emulated.requirements import CUDA_MAJORS, mismatch
 from pytest_vramguard.devices.stack import find_torch, installed_versions
 from pytest_vramguard.reading import Measurement, NotMeasured
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pytest_vramguard.reading import OutOfMemory, Reading
-    from pytest_vramguard.run.ranks import Place
 
 FOLDER_VARIABLE = "VRAMGUARD_FOLDER"
 """Environment variable with the folder in which each process leaves its record; see `launch.py`."""
@@ -59,7 +58,9 @@ class MeasuredProcess:
         from pytest_vramguard.meter.meter import Meter
 
         self._ranks = place_in(os.environ)
-        self._values = KnownValues(self._ranks.present if self._ranks is not None and self._ranks.absent_count else None)
+        self._values = KnownValues()
+        if self._ranks is not None and self._ranks.absent_count:
+            self._values.run_alone(self._ranks.present)
         self._work = WorkWatch(self._values)
         self._meter = Meter(
             timed=False, warmup_steps=0, target_context_bytes=0, measures_context=True, counted_step=self._work.step
@@ -110,16 +111,11 @@ class MeasuredProcess:
             _write(*(self._annotated(device, reading) for device, reading in sorted(readings.items())))
 
     def _annotated(self, device: int, reading: Measurement | OutOfMemory) -> tuple[int, Reading]:
-        notes = (*reading.notes, *notes_in(self._values.log), *communication_notes(device), *_rank_notes(self._ranks))
+        ranks = self._ranks
+        absent = absence_notes(ranks.world_size, ranks.present) if ranks is not None and ranks.absent_count else ()
+        notes = (*reading.notes, *notes_in(self._values.log), *communication_notes(device), *absent)
         annotated = replace(reading, notes=notes, outside=libraries.outside(device))
         return device, replace(annotated, work=self._work.work) if isinstance(annotated, Measurement) else annotated
-
-
-def _rank_notes(ranks: Place | None) -> tuple[str, ...]:
-    if ranks is None or ranks.absent_count == 0:
-        return ()
-    present = ", ".join(map(str, ranks.present))
-    return (f"of {ranks.world_size} ranks only {present} were run: what another one would differ in is not known",)
 
 
 def _record(ending: str) -> Path:

@@ -112,6 +112,17 @@ def test_out_of_memory() -> None:
 
 
 @pytest.mark.vram
+def test_vendor_libraries() -> None:
+    """Convolutions, batch normalisation, solvers and transforms find the libraries of the era."""
+    pictures = torch.randn(2, 16, 32, 32, device="cuda", requires_grad=True)
+    layers = torch.nn.Sequential(torch.nn.Conv2d(16, 32, 3), torch.nn.BatchNorm2d(32)).cuda()
+    layers(pictures).sum().backward()
+    torch.linalg.cholesky(torch.eye(64, device="cuda"))
+    torch.fft.rfft(torch.randn(8, 64, device="cuda"))
+    torch.sparse.mm(torch.eye(64).to_sparse_csr().cuda(), torch.randn(64, 8, device="cuda"))
+
+
+@pytest.mark.vram
 def test_known_values() -> None:
     """What follows from the host's data is true on the card."""
     mask = (torch.arange(8) % 3 == 0).cuda()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
 import sys
@@ -183,15 +185,31 @@ def test_bad_usage(vramguard: Any, options: tuple[str, ...], command: tuple[str,
     assert [] == ended.cases
 
 
-def test_termination_reaches_the_command(tmp_path: Path) -> None:
-    """A termination of `vramguard run` ends the command below it."""
-    started = tmp_path / "started"
-    code = f"import pathlib, time; pathlib.Path({str(started)!r}).touch(); time.sleep(60)"
-    command = [str(BIN / "vramguard"), "run", "--target", "rtx3060", "--", sys.executable, "-c", code]
+def is_alive(process_id: str) -> bool:
+    """Return whether a process runs; one that has ended has no command line, also where nobody asks for its status."""
+    command_line = Path("/proc", process_id, "cmdline")
+    return command_line.exists() and command_line.read_bytes() != b""
 
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while not started.exists() and process.poll() is None:
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interruption_ends_everything_below(tmp_path: Path, number: int) -> None:
+    """Ctrl-C or a termination ends the whole tree; what was under way is not judged, and the status says why."""
+    script = "import os, time, torch; torch.ones(1).cuda(); open(f'started-{os.getpid()}', 'x'); time.sleep(600)"
+    tmp_path.joinpath("train.py").write_text(script, encoding="utf-8")
+    shell = f"{sys.executable} train.py & {sys.executable} train.py; wait"
+    command = [str(BIN / "vramguard"), "run", "--target", "rtx3060", "--json", "report.json", "--", "sh", "-c", shell]
+
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
+        while len(started := list(tmp_path.glob("started-*"))) < 2 and process.poll() is None:
             time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # as a terminal does
+        else:
+            process.send_signal(number)
 
-        assert 128 + signal.SIGTERM == process.wait(timeout=30)
+        assert 128 + number == process.wait(timeout=60)
+    assert [] == [path.name for path in started if is_alive(path.name.removeprefix("started-"))]
+    cases = json.loads(tmp_path.joinpath("report.json").read_text(encoding="utf-8"))["cases"]
+    assert ["interrupted before the process had ended"] * 2 == [case["reading"]["reason"] for case in cases]

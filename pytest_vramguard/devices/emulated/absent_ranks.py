@@ -44,7 +44,10 @@ def _registered(name: str) -> Any:
         Backend._ensure_backend_registered(name)
         plugin = Backend._plugins[name]
     except (AttributeError, KeyError) as fault:
-        message = f"--ranks: this torch does not say how it makes {name} groups, expected torch 2.14 or newer; run all ranks"
+        message = (
+            f"ranks that are not run: this torch does not say how it makes {name} groups, expected torch 2.14 or newer; "
+            "run all ranks: vramguard run --gpus"
+        )
         raise DeviceUnavailable(message) from fault
     return plugin
 

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_vramguard.devices.emulated import libraries
 from pytest_vramguard.devices.emulated.device_facts import facts_of
-from pytest_vramguard.devices.emulated.evidence import gaps_in, notes_in
+from pytest_vramguard.devices.emulated.evidence import absence_notes, communication_notes, gaps_in, notes_in
 from pytest_vramguard.devices.emulated.known.reads import ReadLog
 from pytest_vramguard.devices.emulated.requirements import require_emulation, require_torch
 from pytest_vramguard.devices.emulated.work import WorkWatch
 from pytest_vramguard.errors import DeviceUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from pytest_vramguard.cards import Card
+    from pytest_vramguard.devices.emulated.known.mode import KnownValues
     from pytest_vramguard.reading import OutsideMemory, Work
     from pytest_vramguard.report import DeviceFacts
 
@@ -36,7 +37,10 @@ class EmulatedDevice:
         """Start without a card; `enter` places the first."""
         self._card: Card | None = None
         self._reads = ReadLog()
+        self._values: KnownValues | None = None
         self._watch: WorkWatch | None = None
+        self._counted: Mapping[str, int] = {}
+        self._rank_notes: tuple[str, ...] = ()
 
     def enter(self, card: Card) -> None:
         """Load the emulated libraries with `card`."""
@@ -64,6 +68,8 @@ class EmulatedDevice:
         torch_caches.refresh(target.name, target.usable_bytes)
         libraries.forget_refused()
         libraries.reset_peaks()
+        self._counted = libraries.counted()
+        self._rank_notes = ()
 
     def context_bytes(self, target: Card) -> None:
         """Return None: the emulated driver accounts for them, so they are measured like a real card's."""
@@ -74,7 +80,7 @@ class EmulatedDevice:
         from pytest_vramguard.devices.emulated.known.mode import KnownValues
         from pytest_vramguard.devices.emulated.known.watch import watching
 
-        values = KnownValues()
+        self._values = values = KnownValues()
         self._reads = values.log
         self._watch = WorkWatch(values)
         with watching(values):
@@ -88,13 +94,28 @@ class EmulatedDevice:
         """Return what was counted; None if nothing ran yet."""
         return None if self._watch is None else self._watch.work
 
+    @contextmanager
+    def ranked(self, rank: int, world_size: int) -> Iterator[None]:
+        """Run as one rank; the others are taken to hand in what this one does."""
+        from pytest_vramguard.devices.emulated.one_rank import one_rank
+
+        if self._values is None:
+            message = f"rank {rank} of {world_size}: nothing runs on the emulated card yet; use running first"
+            raise DeviceUnavailable(message)
+        self._values.run_alone((rank,))
+        with one_rank(rank, world_size):
+            try:
+                yield
+            finally:
+                self._rank_notes = (*communication_notes(0, self._counted), *absence_notes(world_size, (rank,)))
+
     def gaps(self) -> tuple[str, ...]:
         """Return the functions that are not emulated, and the shapes that only a real card could know."""
         return gaps_in(self._reads)
 
     def notes(self) -> tuple[str, ...]:
         """Return where values were read that nobody computed."""
-        return notes_in(self._reads)
+        return (*notes_in(self._reads), *self._rank_notes)
 
     def outside(self) -> OutsideMemory:
         """Return the managed and page-locked memory in the books."""

@@ -9,6 +9,8 @@ from pytest_vramguard.devices.emulated.known.reads import places_text
 from pytest_vramguard.units import size_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from pytest_vramguard.devices.emulated.known.reads import ReadLog
 
 COLLECTIVES: Final = {
@@ -19,6 +21,7 @@ COLLECTIVES: Final = {
     "from rank to rank": "bytes_exchanged",
 }
 """Counters of what was given to NCCL, by what they are called in a note."""
+EMPTY: Final[Mapping[str, int]] = {}
 
 
 def gaps_in(log: ReadLog) -> tuple[str, ...]:
@@ -42,11 +45,18 @@ def notes_in(log: ReadLog) -> tuple[str, ...]:
     return tuple(f"{what}: {places_text(places)}" for what, places in granted if places)
 
 
-def communication_notes(device: int) -> tuple[str, ...]:
-    """Return what NCCL holds on `device` outside the allocator, and how much this process has given it, by kind."""
+def communication_notes(device: int, counted_before: Mapping[str, int] = EMPTY) -> tuple[str, ...]:
+    """Return what NCCL holds on `device` outside the allocator, and how much it was given since, by kind."""
     counted = libraries.counted()
-    given = [f"{kind} {size_text(counted[counter])}" for kind, counter in COLLECTIVES.items() if counted[counter]]
+    sizes = {kind: counted[counter] - counted_before.get(counter, 0) for kind, counter in COLLECTIVES.items()}
+    given = [f"{kind} {size_text(size_bytes)}" for kind, size_bytes in sizes.items() if size_bytes]
     if not given:
         return ()
     held = size_text(libraries.held_peak_bytes(device))
     return (f"NCCL's buffers: {held} of the memory outside the allocator, by formula", f"given to NCCL: {', '.join(given)}")
+
+
+def absence_notes(world_size: int, present: Sequence[int]) -> tuple[str, ...]:
+    """Return that of `world_size` ranks only those that are `present` were run."""
+    ranks = ", ".join(map(str, present))
+    return (f"of {world_size} ranks only {ranks} were run: what another one would differ in is not known",)

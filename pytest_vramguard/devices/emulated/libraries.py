@@ -21,24 +21,38 @@ CORE: Final = "libvramguard_core.so"
 CARD_VARIABLE: Final = "VRAMGUARD_CARD"
 """Environment variable that carries the card to child processes; see `card.c`."""
 # The order matters: a library finds those it needs among the ones before it.
+_DRIVER: Final = ("libcuda.so.1", "libnvidia-ml.so.1")
+_OF_BOTH: Final = (
+    "libnccl.so.2",
+    "libcusparse.so.12",
+    "libcusparseLt.so.0",
+    "libcudnn.so.9",
+    "libcurand.so.10",
+    "libcufile.so.0",
+    "libnvshmem_host.so.3",
+)
+"""Those that have one name for both majors."""
 SONAMES_BY_MAJOR: Final = {
-    12: ("libcuda.so.1", "libcudart.so.12", "libcublasLt.so.12", "libcublas.so.12", "libnccl.so.2", "libnvidia-ml.so.1"),
+    12: (
+        *_DRIVER,
+        "libcudart.so.12",
+        "libcublasLt.so.12",
+        "libcublas.so.12",
+        *_OF_BOTH,
+        "libcusolver.so.11",
+        "libcufft.so.11",
+        "libcudnn.so.8",
+        "libcupti.so.12",
+    ),
     13: (
-        "libcuda.so.1",
+        *_DRIVER,
         "libcudart.so.13",
         "libcublasLt.so.13",
         "libcublas.so.13",
-        "libnccl.so.2",
-        "libnvidia-ml.so.1",
+        *_OF_BOTH,
         "libcusolver.so.12",
-        "libcusparse.so.12",
-        "libcusparseLt.so.0",
         "libcufft.so.12",
-        "libcudnn.so.9",
-        "libcurand.so.10",
-        "libcufile.so.0",
         "libcupti.so.13",
-        "libnvshmem_host.so.3",
     ),
 }
 """Libraries that a torch for this major of CUDA finds in place of NVIDIA's."""

@@ -136,12 +136,25 @@ def test_an_attribute_that_nobody_set_is_refused_with_its_number(cards: Librarie
     assert ["cudnnBackendGetAttribute(405)"] == cards.refused()
 
 
+@pytest.mark.parametrize(
+    ("soname", "version", "parts"), [("libcudnn.so.9", 92400, [9, 24, 0]), ("libcudnn.so.8", 8902, [8, 9, 2])]
+)
+def test_cudnn_names_its_version(folder: Path, soname: str, version: int, parts: list[int]) -> None:
+    """PyTorch refuses a cuDNN of another major than the one that it was built with; each major counts in its own way."""
+    cudnn, part = opened(folder, soname), c_int()
+
+    assert version == cudnn.cudnnGetVersion()
+    assert parts == [cudnn.cudnnGetProperty(number, byref(part)) or part.value for number in range(3)]
+
+
 @pytest.mark.usefixtures("cards")
 @pytest.mark.parametrize(
     ("soname", "function", "not_initialised"),
     [
         ("libcudnn.so.9", "cudnnCreate", 1001),
+        ("libcudnn.so.8", "cudnnCreate", 1),
         ("libcusolver.so.12", "cusolverDnCreate", 1),
+        ("libcusolver.so.11", "cusolverDnCreate", 1),
         ("libcusparse.so.12", "cusparseCreate", 1),
     ],
 )

@@ -19,9 +19,9 @@ NOT_INITIALIZED: Final = 1
 """CUBLAS_STATUS_NOT_INITIALIZED."""
 POINTER_MODE_DEVICE: Final = 1
 """CUBLAS_POINTER_MODE_DEVICE."""
-NUMERIC: Final = {"libcublas.so.12", "libcublas.so.13", "libcusolver.so.12", "libcusparse.so.12", "libcudnn.so.9"}
+NUMERIC: Final = ("libcublas.", "libcusolver.", "libcusparse.", "libcudnn.")
 """Libraries of which some computations are generated: their operands and results are all device memory."""
-FOR_BOTH_MAJORS: Final = ("libcudart.", "libcublas.", "libcublasLt.")
+FOR_BOTH_MAJORS: Final = ("libcudart.", "libcublas.", "libcublasLt.", "libcusolver.", "libcufft.", "libcupti.")
 """Beginnings of the names of libraries that are built for each major of CUDA."""
 each_library = pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.soname)
 
@@ -113,7 +113,7 @@ def test_only_numeric_libraries_compute_without_being_written(folder: Path, libr
     """Generated successes are confined to the numeric libraries; elsewhere a function succeeds only if somebody wrote it."""
     successes = len(stubs_of(folder, library, "compute")) + len(stubs_of(folder, library, "reduction"))
 
-    assert (library.soname in NUMERIC) == bool(successes)
+    assert library.soname.startswith(NUMERIC) == bool(successes)
 
 
 @each_library

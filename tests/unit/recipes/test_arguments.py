@@ -57,6 +57,14 @@ def test_overruled_training_arguments(recipe: Recipe, key: str, value: object, e
     assert expected == getattr(built(recipe.with_overrides(training={key: value})).training, key)
 
 
+def test_recipe_keeps_its_tables(recipe: Recipe) -> None:
+    """TrainingArguments changes the table that it is given; a second training must find the recipe as it was."""
+    distributed = recipe.with_overrides(training={"fsdp": True, "fsdp_config": {"fsdp_version": 2}})
+    built(distributed)
+
+    assert {"fsdp_version": 2} == distributed.training["fsdp_config"]
+
+
 def test_no_quantization(recipe: Recipe) -> None:
     """Without [quantization] there is none."""
     assert built(recipe).quantization is None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_vramguard.errors import RecipeError
-from pytest_vramguard.recipes import DataTable, Recipe, load_recipe
+from pytest_vramguard.recipes import DataTable, DistributedTable, Recipe, load_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +98,7 @@ def test_all_faults_at_once(load: Callable[[str], Recipe], tmp_path: Path) -> No
     text = "[modle]\n[model]\ndtyp = 1\nconfig = 3\n[quantization]\n[data]\npadding = 'shortest'\nmax_length = 0\n"
 
     expected = [
-        "modle: unknown key, expected one of model, quantization, peft, training, data; did you mean 'model'?",
+        "modle: unknown key, expected one of model, quantization, peft, training, data, distributed; did you mean 'model'?",
         "model.dtyp: unknown key, expected one of pretrained_model_name_or_path, config, dtype, torch_dtype,"
         " attn_implementation, experts_implementation, use_safetensors, variant; did you mean 'dtype'?",
         "model.pretrained_model_name_or_path: missing, expected a non-empty string",
@@ -133,6 +133,33 @@ def test_faulty_data(load: Callable[[str], Recipe], tmp_path: Path, data: str, e
     text = f'[model]\npretrained_model_name_or_path = "gpt2"\n[data]\n{data}\n'
 
     assert [expected.format(keys=keys)] == faults(lambda: load(text), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("distributed", "expected"),
+    [
+        ("", "distributed.world_size: missing, expected an integer of at least 2"),
+        ("world_size = 1", "distributed.world_size: got 1 (int), expected an integer of at least 2"),
+        ("world_size = 8\nrank = 8", "distributed.rank: got 8 (int), expected an integer below world_size, which is 8"),
+        ("world_size = 8\nrank = -1", "distributed.rank: got -1 (int), expected an integer of at least 0"),
+        ("world_size = 8\nrank = 'auto'", "distributed.rank: got 'auto' (str), expected an integer"),
+        ("world_size = 8\nstrategy = 'fsdp'", "distributed.strategy: unknown key, expected one of world_size, rank"),
+    ],
+)
+def test_faulty_ranks(load: Callable[[str], Recipe], tmp_path: Path, distributed: str, expected: str) -> None:
+    """What is wrong with [distributed] is told without running the recipe."""
+    (fault,) = faults(lambda: load(f"{SMALLEST}[distributed]\n{distributed}\n"), tmp_path)
+
+    assert fault.startswith(expected)
+
+
+def test_first_rank_is_run(load: Callable[[str], Recipe]) -> None:
+    """Of several ranks the first is measured unless the recipe names another; without the table there is one card."""
+    recipe = load(f"{SMALLEST}[distributed]\nworld_size = 8\n")
+
+    assert DistributedTable(world_size=8, rank=0) == recipe.distributed
+    assert DistributedTable(world_size=8, rank=7) == recipe.with_overrides(distributed={"rank": 7}).distributed
+    assert recipe.with_overrides(distributed=None).distributed is None
 
 
 def test_required_tables(load: Callable[[str], Recipe], tmp_path: Path) -> None:
@@ -175,7 +202,8 @@ def test_override_with_none_drops_the_key(load: Callable[[str], Recipe]) -> None
     [
         (
             {"trainin": {}},
-            "trainin: unknown key, expected one of model, quantization, peft, training, data; did you mean 'training'?",
+            "trainin: unknown key, expected one of model, quantization, peft, training, data, distributed;"
+            " did you mean 'training'?",
         ),
         ({"training": 3}, "training: got 3 (int), expected a table"),
         ({"data": None}, "data: missing, expected a table"),

@@ -30,6 +30,8 @@ COUNT_BYTES = 8
 """Of the count that shapes a result and is copied to the host. Source: torch, aten/src/ATen/native/cuda/Nonzero.cu."""
 # What a graph captures is not done, so nothing that it will write is known, and a read fails as on a real card.
 _capturing = torch.cuda.is_current_stream_capturing
+_fake_mode = torch._C._get_dispatch_mode
+_FAKE = torch._C._TorchDispatchModeKey.FAKE
 
 
 class KnownValues(TorchDispatchMode):
@@ -49,14 +51,14 @@ class KnownValues(TorchDispatchMode):
         """Tell torch not to guard `__torch_dispatch__` against being compiled, which costs more than the call itself."""
         return False
 
-    def __init__(self, present_ranks: tuple[int, ...] | None = None) -> None:
-        """Start with nothing known on the card; `present_ranks` are those that are run, None where all are."""
+    def __init__(self) -> None:
+        """Start with nothing known on the card."""
         super().__init__()  # type: ignore[no-untyped-call] # torch leaves it untyped
         self.known = KnownStorages()
         self.log = ReadLog()
         self.flops: int | None = None
         """Floating-point operations since somebody set it to 0; None while they are not counted."""
-        self._present_ranks = present_ranks
+        self._present_ranks: tuple[int, ...] | None = None
         self._collectives: Collectives | None = None
         self._handlers: dict[Kind, Handler] = {
             Kind.PURE: self._pure,
@@ -75,12 +77,16 @@ class KnownValues(TorchDispatchMode):
             Kind.COLLECTIVE: self._collective,
         }
 
+    def run_alone(self, present_ranks: tuple[int, ...]) -> None:
+        """Let `present_ranks` speak for those that are not run, in the process groups that are made from now on."""
+        self._present_ranks, self._collectives = present_ranks, None
+
     def __torch_dispatch__(self, func: OpOverload, types: Any, args: Arguments = (), kwargs: Keywords | None = None) -> Any:
         """Run one operator."""
         if types and any(hasattr(kind, "__tensor_flatten__") for kind in types):
             return NotImplemented  # a tensor made of others (DTensor): it runs first, and its parts come by here
         plan = plan_of(func)
-        if plan.indifferent:
+        if plan.indifferent or _fake_mode(_FAKE) is not None:  # DTensor and torch.compile ask what a result would be like
             return func(*args, **kwargs) if kwargs else func(*args)
         if plan.kind is not Kind.PURE and _capturing():
             return self._unknown(func, plan, args, kwargs or {})

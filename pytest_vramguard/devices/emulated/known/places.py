@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-ASKED_THROUGH: Final = frozenset({"torch", "triton", "pytest_vramguard"})
-"""Packages through which others ask."""
+ASKED_THROUGH: Final = frozenset({"torch", "triton", "typing_extensions", "pytest_vramguard"})
+"""Packages through which others ask; `typing_extensions` wraps what torch has deprecated."""
+BACKWARD: Final = "the backward pass"
+"""The place of what autograd asks in threads of its own, whose stacks begin there."""
 LIBRARIES: Final = frozenset({
     *ASKED_THROUGH,
     "accelerate",
@@ -71,9 +73,10 @@ class Site:
     via: Line | None
 
 
-def asking_line() -> Line:
-    """Return the innermost line that is neither torch's, nor Triton's, nor of this package."""
-    return _line_of(_innermost(sys._getframe(1), ASKED_THROUGH) or sys._getframe(1))
+def asking_place() -> str:
+    """Return the innermost line that is neither torch's, nor Triton's, nor of this package, as in `src/train.py:31`."""
+    asking = _innermost(sys._getframe(1), ASKED_THROUGH)
+    return BACKWARD if asking is None else _line_of(asking).text
 
 
 def asking_site() -> Site:

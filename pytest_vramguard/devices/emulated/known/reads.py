@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from pytest_vramguard.devices.emulated.known.places import asking_line
+from pytest_vramguard.devices.emulated.known.places import asking_place
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ class ReadLog:
 
     def note_assumed(self) -> None:
         """Count a collective in which one rank spoke for others."""
-        self.assumed[asking_line().text] += 1
+        self.assumed[asking_place()] += 1
 
     def note_read(self, *read: Tensor) -> None:
         """Count a read of unknown values for the code that asked.
@@ -43,19 +43,19 @@ class ReadLog:
         counted apart. One that the host compares does decide: code that stops early by its loss does so by a loss of 0.
         """
         metric = len(read) == 1 and read[0].is_floating_point()
-        (self.metrics if metric else self.reads)[asking_line().text] += 1
+        (self.metrics if metric else self.reads)[asking_place()] += 1
 
     def note_balanced(self) -> None:
         """Count a choice of experts for the code that asked."""
-        self.balanced[asking_line().text] += 1
+        self.balanced[asking_place()] += 1
 
     def note_time(self) -> None:
         """Count a time for the code that asked."""
-        self.times[asking_line().text] += 1
+        self.times[asking_place()] += 1
 
     def note_shape(self, operator: str) -> None:
         """Count a shape that an unknown value decided."""
-        self.shapes[f"{operator.removeprefix('aten::')} at {asking_line().text}"] += 1
+        self.shapes[f"{operator.removeprefix('aten::')} at {asking_place()}"] += 1
 
 
 def places_text(places: Counter[str]) -> str:

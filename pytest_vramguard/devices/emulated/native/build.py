@@ -5,7 +5,8 @@ Each library is a few C files. What they do not define, but the library's list o
 supported". A function that is defined but not listed is a fault, so a misspelt name cannot go unnoticed.
 
 A library whose name differs between the majors of CUDA is built once for each, from the same files, against the headers of
-that major. Those that have one name for both (the driver, NCCL, NVML) are built against the headers of the newest.
+that major. Those that have one name for both (the driver, NCCL, NVML, cuSPARSE, cuRAND) are built against the headers of the
+newest.
 
 This file imports nothing of the package, so that `setup.py` can run it before anything is installed.
 """
@@ -64,6 +65,8 @@ class Library:
     """That version where it is not the SONAME."""
     major: int = 13
     """Major of CUDA whose headers it is compiled against, and for which it answers."""
+    flags: tuple[str, ...] = ()
+    """What else gcc is told of its sources."""
 
     @property
     def symbol_version(self) -> str:
@@ -87,11 +90,15 @@ LIBRARIES = (
     Library("libcusolver.so.12", ("cusolver.c",), 9, versioned=True),  # CUSOLVER_STATUS_NOT_SUPPORTED
     Library("libcusparse.so.12", ("cusparse.c",), 10, versioned=True),  # CUSPARSE_STATUS_NOT_SUPPORTED
     Library("libcusparseLt.so.0", ("cusparselt.c",), 10, versioned=False),
+    Library("libcusolver.so.11", ("cusolver.c",), 9, versioned=True, major=12),
     Library("libcufft.so.12", ("cufft.c",), 16, versioned=True),  # CUFFT_NOT_SUPPORTED
-    Library("libcudnn.so.9", CUDNN_SOURCES, 3000, versioned=True),  # CUDNN_STATUS_NOT_SUPPORTED
+    Library("libcufft.so.11", ("cufft.c",), 16, versioned=True, major=12),
+    Library("libcudnn.so.9", (*CUDNN_SOURCES, "cudnn_9.c"), 3000, versioned=True),  # CUDNN_STATUS_NOT_SUPPORTED
+    Library("libcudnn.so.8", CUDNN_SOURCES, 9, versioned=True, major=12, flags=("-DVG_CUDNN_8",)),
     Library("libcurand.so.10", ("curand.c",), 204, versioned=True),  # CURAND_STATUS_ARCH_MISMATCH
     Library("libcufile.so.0", ("cufile.c",), 5009, versioned=False),  # CU_FILE_DEVICE_NOT_SUPPORTED
     Library("libcupti.so.13", ("cupti.c",), 27, versioned=True),  # CUPTI_ERROR_NOT_SUPPORTED
+    Library("libcupti.so.12", ("cupti.c",), 27, versioned=True, major=12),
     Library("libnvshmem_host.so.3", ("nvshmem.c",), 3, versioned=True, own_version="NVSHMEM"),  # NVSHMEMX_ERROR_NOT_SUPPORTED
 )
 
@@ -197,7 +204,7 @@ def build_library(library: Library, target: Path, scratch: Path, includes: list[
     """Build one emulated library into the folder `target`."""
     written = [scratch / f"{source}.o" for source in library.sources]
     missing = scratch / f"{library.soname}.stubs.o"
-    exported_by_default = ("-fvisibility=default", f"-DVG_CUDA_RELEASE={RELEASES[library.major]}", *extra)
+    exported_by_default = ("-fvisibility=default", f"-DVG_CUDA_RELEASE={RELEASES[library.major]}", *library.flags, *extra)
     for source, compiled in zip(library.sources, written, strict=True):
         compile_object(NATIVE / source, compiled, includes, exported_by_default)
     generated = scratch / f"{library.soname}.stubs.c"

@@ -136,8 +136,10 @@ VG_API vg_outside vg_outside_peaks(int device);
 VG_API void vg_reset_peak(void);
 /* Notes that a library holds so many bytes more, or less, of what is in the books of a device already. */
 VG_API void vg_hold(int device, int64_t change_bytes);
-/* The most bytes that libraries have held at a time. */
+/* The most bytes that libraries have held at a time since the last vg_reset_peak. */
 VG_API uint64_t vg_held_peak(int device);
+/* Starts a new peak of them; for vg_reset_peak alone. */
+void vg_reset_held_peak(void);
 
 /* ---- virtual.c: address ranges and the device memory that is mapped into them ------------------------------------------- */
 

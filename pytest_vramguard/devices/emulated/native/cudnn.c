@@ -6,11 +6,21 @@
  */
 #include "cudnn.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
+#ifdef VG_CUDNN_8
+#define NOT_INITIALIZED 1
+#define MAJOR 8 /* 8.9.2, which torch 2.1 was built with */
+#define MINOR 9
+#define PATCH 2
+#define VERSION (MAJOR * 1000 + MINOR * 100 + PATCH)
+#else
 #define NOT_INITIALIZED 1001
-#define VERSION 92400 /* of the cuDNN that torch 2.14 was built with: major * 10000 + minor * 100 + patch */
+#define MAJOR 9 /* 9.24.0, which torch 2.14 was built with; PyTorch takes a newer minor for an older one */
+#define MINOR 24
+#define PATCH 0
+#define VERSION (MAJOR * 10000 + MINOR * 100 + PATCH)
+#endif
 #define BATCHNORM_SPATIAL_PERSISTENT 2
 
 typedef struct {
@@ -23,7 +33,7 @@ size_t cudnnGetMaxDeviceVersion(void) { return 1210; } /* compute capability 12.
 
 status cudnnGetProperty(int property, int *value)
 {
-    static const int parts[] = {VERSION / 10000, VERSION / 100 % 100, VERSION % 100}; /* libraryPropertyType */
+    static const int parts[] = {MAJOR, MINOR, PATCH}; /* libraryPropertyType */
     if (property < 0 || property > 2)
         return BAD_PARAM;
     *value = parts[property];
@@ -31,11 +41,6 @@ status cudnnGetProperty(int property, int *value)
 }
 
 const char *cudnnGetErrorString(status code) { return code == SUCCESS ? "CUDNN_STATUS_SUCCESS" : "CUDNN_STATUS_NOT_SUPPORTED"; }
-
-void cudnnGetLastErrorString(char *message, size_t capacity_bytes)
-{
-    snprintf(message, capacity_bytes, "not supported by the emulated card");
-}
 
 status cudnnCreate(handle *created)
 {

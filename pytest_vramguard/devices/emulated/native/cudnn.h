@@ -9,9 +9,15 @@
 
 typedef int status; /* cudnnStatus_t */
 #define SUCCESS 0
+#ifdef VG_CUDNN_8 /* cuDNN 8.9 API reference, cudnnStatus_t */
+#define ALLOC_FAILED 2
+#define BAD_PARAM 3
+#define NOT_SUPPORTED 9
+#else
 #define ALLOC_FAILED 4000
 #define BAD_PARAM 2000
 #define NOT_SUPPORTED 3000
+#endif
 
 #define MAX_DIMENSIONS 8 /* CUDNN_DIM_MAX */
 

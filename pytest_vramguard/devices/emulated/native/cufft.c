@@ -167,6 +167,6 @@ status cufftXtExec(handle of, void *input, void *output, int direction)
 
 status cufftGetVersion(int *version)
 {
-    *version = 12000; /* major * 1000 + minor * 100 + patch */
+    *version = VG_CUDA_RELEASE >= 13000 ? 12000 : 11400; /* major * 1000 + minor * 100 + patch; those of CUDA 13.0 and 12.9 */
     return SUCCESS;
 }

@@ -10,7 +10,7 @@ typedef int status; /* CUptiResult */
 #define SUCCESS 0
 #define INVALID_PARAMETER 1
 #define MAX_LIMIT_REACHED 12 /* what CUPTI says when no record is left */
-#define API_VERSION 130001   /* CUPTI_API_VERSION of CUDA 13.0 */
+#define API_VERSION (VG_CUDA_RELEASE >= 13000 ? 130001 : 27) /* CUPTI_API_VERSION of CUDA 13.0 and 12.9 */
 
 status cuptiGetVersion(uint32_t *version)
 {
@@ -71,7 +71,9 @@ status cuptiActivityEnable(int kind) { return (void)kind, SUCCESS; }
 status cuptiActivityDisable(int kind) { return (void)kind, SUCCESS; }
 status cuptiActivityEnableDriverApi(uint32_t callback, uint8_t enable) { return (void)callback, (void)enable, SUCCESS; }
 status cuptiActivityEnableRuntimeApi(uint32_t callback, uint8_t enable) { return (void)callback, (void)enable, SUCCESS; }
+#if VG_CUDA_RELEASE >= 13000
 status cuptiActivityEnableCudaEventDeviceTimestamps(uint8_t enable) { return (void)enable, SUCCESS; }
+#endif
 status cuptiActivitySetAttribute(int attribute, size_t *size_bytes, void *value)
 {
     (void)attribute;

@@ -50,6 +50,13 @@ uint64_t vg_held_peak(int device)
     return most;
 }
 
+void vg_reset_held_peak(void)
+{
+    pthread_mutex_lock(&lock);
+    memcpy(held_peak_bytes, held_bytes, sizeof held_peak_bytes);
+    pthread_mutex_unlock(&lock);
+}
+
 uint64_t vg_clock_ns(void)
 {
     return (uint64_t)LAUNCH_NS * (vg_counted(VG_LAUNCHES) + vg_counted(VG_COMPUTE_CALLS));

@@ -311,4 +311,5 @@ void vg_reset_peak(void)
         note_peak(device);
     }
     pthread_mutex_unlock(&ledger_lock);
+    vg_reset_held_peak();
 }
