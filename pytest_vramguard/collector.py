@@ -1,9 +1,10 @@
-"""Python's garbage collector, at rest while large libraries are imported."""
+"""Python's memory: its collector at rest while large libraries are imported, and what an exception keeps alive."""
 
 from __future__ import annotations
 
 import gc
-from contextlib import contextmanager
+import traceback
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,3 +25,16 @@ def collector_at_rest() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
+
+
+def let_go(error: BaseException | None) -> None:
+    """Empty the frames of an error and of those that it came from: they hold the tensors of a test that has failed.
+
+    The error itself is not ours to drop. pytest keeps the last one for debuggers, and pytest-rerunfailures keeps them all.
+    """
+    while error is not None:
+        for frame, _line in traceback.walk_tb(error.__traceback__):
+            with suppress(RuntimeError):  # it is still running
+                frame.clear()
+            _ = frame.f_locals  # before Python 3.13 a copy is kept, which follows only when it is asked for
+        error = error.__cause__ or error.__context__

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import sys
-import traceback
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_vramguard.baselines import BaselineStore
 from pytest_vramguard.cards import load_catalogue
-from pytest_vramguard.collector import collector_at_rest
+from pytest_vramguard.collector import collector_at_rest, let_go
 from pytest_vramguard.devices import select_device
 from pytest_vramguard.devices.stack import allocator_settings
 from pytest_vramguard.errors import RecipeError
-from pytest_vramguard.gates import STEADY_STEPS, BandGate, CreepGate, FitGate, Gate, GrowthGate, ShrinkGate, advise
-from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, Reading
+from pytest_vramguard.gates import (
+    STEADY_STEPS,
+    BandGate,
+    CreepGate,
+    FitGate,
+    Gate,
+    GrowthGate,
+    LongestGate,
+    PhaseGate,
+    ShrinkGate,
+    advise,
+)
+from pytest_vramguard.reading import Longest, Measurement, NotMeasured, OutOfMemory, Reading
+from pytest_vramguard.recipes import largest_that_fits, load_recipe, train, varied
 from pytest_vramguard.report import CaseResult, environment_of
 from pytest_vramguard.units import bytes_of_gib, gib_text, size_text
+from pytest_vramguard.verdict import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +38,7 @@ if TYPE_CHECKING:
     from pytest_vramguard.cards import Card
     from pytest_vramguard.devices import Device
     from pytest_vramguard.meter.meter import Meter
+    from pytest_vramguard.recipes import Quantity, Recipe
     from pytest_vramguard.report import DeviceFacts
     from pytest_vramguard.settings import Settings
 
@@ -68,8 +81,8 @@ class Guard:
             DeviceUnavailable: the device cannot stand in for the target.
         """
         case = Case(case_id, self._catalogue.find(target), self._device, settings, folders)
-        _let_go(getattr(sys, "last_value", None))
-        _let_go(self._former.error if self._former else None)
+        let_go(getattr(sys, "last_value", None))
+        let_go(self._former.error if self._former else None)
         case.open()
         if case.leftover_bytes > self._leftover_bytes:
             self._culprit = self._former.id if self._former else None
@@ -98,6 +111,7 @@ class Case:
         self._settings = settings
         self._folders = tuple(dict.fromkeys(folders))
         self._recipes: list[str] = []
+        self._longest: Longest | None = None
         self._stack = ExitStack()
         self._meter: Meter | None = None
 
@@ -154,18 +168,64 @@ class Case:
 
         return StepCallback(self._open_meter)
 
-    def train(self, recipe: str | Path, **overrides: Any) -> None:
-        """Run the warm-up and steps of a recipe; each override is a table, laid over the recipe's, or None to drop it.
+    def train(self, recipe: str | Path, *, worst_batch: bool = False, **overrides: Any) -> None:
+        """Run the warm-up and steps of a recipe, and what it asks for after them.
+
+        Each override is a table, laid over the recipe's, or None to drop it. With `worst_batch` every sample is the longest of
+        all rows of the data, so that the largest batch that training will ever meet comes in the first step.
 
         Raises:
             RecipeError: the recipe is missing or malformed.
         """
-        from pytest_vramguard.recipes import load_recipe
-        from pytest_vramguard.recipes.train import train
+        self._train(self._load(recipe, overrides), worst_batch=worst_batch)
 
+    def longest(
+        self, recipe: str | Path, quantity: Quantity, *, low: int = 1, high: int | None = None, **overrides: Any
+    ) -> int:
+        """Return the largest `quantity` of a recipe, `seq_len` or `batch_size`, that fits the target; 0 if `low` does not.
+
+        Each trial is a clean run in this process, on the longest sample of the data; a last one, with the value that was found,
+        is what the case measures. Without `high` sequences are no longer than the model has positions.
+
+        Raises:
+            RecipeError: the recipe is missing or malformed.
+            RuntimeError: this test has measured something before, or a trial could not be measured.
+            ValueError: `quantity` is another one, or `low` and `high` contradict each other.
+        """
+        if self._open_meter.has_measured:
+            raise RuntimeError("vram.longest: got a test that has measured something, expected to come first in it")
+        loaded = self._load(recipe, overrides)
+        self.abandon()
+        value = largest_that_fits(loaded, quantity, self._fits, low=low, high=high)
+        self._longest = Longest(quantity=quantity, value=value)
+        self.open()
+        self._train(varied(loaded, quantity, value or low), worst_batch=True)
+        return value
+
+    def _load(self, recipe: str | Path, overrides: dict[str, Any]) -> Recipe:
+        """Return a recipe, and note that it was used."""
         loaded = load_recipe(self._find(recipe)).with_overrides(**overrides)
         self._recipes.append(loaded.fingerprint)
-        train(loaded, steps=self._settings.warmup + self._settings.steps, watch=self._open_meter)
+        return loaded
+
+    def _train(self, recipe: Recipe, *, worst_batch: bool) -> None:
+        steps = self._settings.warmup + self._settings.steps
+        train(recipe, steps=steps, watch=self._open_meter, worst_batch=worst_batch)
+
+    def _fits(self, recipe: Recipe) -> bool:
+        """Return whether a clean run of `recipe` keeps to the limits of the fit gate."""
+        self.open()
+        error = None
+        try:
+            self._train(recipe, worst_batch=True)
+        except RuntimeError as full:
+            error = full
+        reading = self._read(error)
+        if isinstance(reading, NotMeasured):
+            raise error or RuntimeError(f"vram.longest: {reading.reason}")
+        let_go(error)
+        self._stack.close()
+        return _fit_gate(self._settings).judge(reading, self.card).outcome is Outcome.PASS
 
     def abandon(self) -> None:
         """Stop to measure without a result: the test was skipped or interrupted."""
@@ -216,8 +276,9 @@ class Case:
 
     def _annotated(self, reading: Measurement | OutOfMemory) -> Reading:
         annotated = replace(reading, notes=(*reading.notes, *self._device.notes()), outside=self._device.outside())
-        if isinstance(annotated, Measurement) and annotated.leftover_bytes:
-            return replace(annotated, leftover_from=self.culprit)
+        if isinstance(annotated, Measurement):
+            culprit = self.culprit if annotated.leftover_bytes else None
+            return replace(annotated, leftover_from=culprit, longest=self._longest)
         return annotated
 
     def _leftover_text(self) -> str:
@@ -253,11 +314,15 @@ def judged(  # noqa: PLR0913 (everything that a result is made of)
 
 
 def _gates_of_card(settings: Settings) -> list[Gate]:
-    max_bytes = None if settings.max_gb is None else max(bytes_of_gib(settings.max_gb), 1)
-    gates: list[Gate] = [FitGate(max_bytes=max_bytes)]
+    gates: list[Gate] = [_fit_gate(settings)]
     if settings.band is not None:
         gates.append(BandGate(low=settings.band[0], high=settings.band[1]))
-    return gates
+    gates += [PhaseGate(limit=limit) for limit in settings.phases]
+    return [*gates, *(LongestGate(quantity=name, minimum=minimum) for name, minimum in settings.minimums)]
+
+
+def _fit_gate(settings: Settings) -> FitGate:
+    return FitGate(max_bytes=None if settings.max_gb is None else max(bytes_of_gib(settings.max_gb), 1))
 
 
 def _gates_of_steps(reading: Reading, settings: Settings) -> list[Gate]:
@@ -288,16 +353,3 @@ def _advice(card: Card, reading: Reading, settings: Settings) -> str | None:
     if settings.band is not None or not isinstance(reading, Measurement) or not reading.peak_reserved_bytes:
         return None  # of what used no memory, as a launcher of others, no card is too large
     return advise(reading.peak_device_bytes / card.usable_bytes)
-
-
-def _let_go(error: BaseException | None) -> None:
-    """Empty the frames of an error and of those that it came from: they hold the tensors of a test that has failed.
-
-    The error itself is not ours to drop. pytest keeps the last one for debuggers, and pytest-rerunfailures keeps them all.
-    """
-    while error is not None:
-        for frame, _line in traceback.walk_tb(error.__traceback__):
-            with suppress(RuntimeError):  # it is still running
-                frame.clear()
-            _ = frame.f_locals  # before Python 3.13 a copy is kept, which follows only when it is asked for
-        error = error.__cause__ or error.__context__

@@ -49,7 +49,7 @@ class PhasePeak:
     """The peaks inside one named stretch of a case."""
 
     name: str
-    """`load`, `first step`, `steady`, or a name given to `vram.phase`."""
+    """`load`, `first step`, `optimizer`, `steady`, `eval`, `generate`, `save`, `merge`, or a name given to `vram.phase`."""
     peak_allocated_bytes: int
     peak_reserved_bytes: int
     peak_device_bytes: int
@@ -65,6 +65,16 @@ class StepSample:
     """CUDA events around the step."""
     tokens: int | None = None
     """Tokens in the step's batches, where the caller said so."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Longest:
+    """The answer of `vram.longest`."""
+
+    quantity: str
+    """What was varied: `seq_len` or `batch_size`."""
+    value: int
+    """Largest value that fits the target; 0 where the smallest that was tried does not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +103,8 @@ class Measurement:
     """Live bytes that earlier tests left behind; not counted in any peak."""
     leftover_from: str | None = None
     """Case during or after which they were left; None where it is not known."""
+    longest: Longest | None = None
+    """Where it was asked for; the peaks then are those of that value."""
     notes: tuple[str, ...] = ()
     """Doubts and facts about the measurement that no number shows."""
 
@@ -114,6 +126,8 @@ class OutOfMemory:
     peak_reserved_bytes: int
     context_bytes: int
     parts: Parts
+    phases_around: tuple[str, ...] = ()
+    """Phases that this one lay inside of, the innermost first; they were not finished either."""
     outside: OutsideMemory | None = None
     phases: tuple[PhasePeak, ...] = ()
     notes: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Final
 
 from pytest_vramguard.errors import VramguardError
-from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, OutsideMemory, Parts, PhasePeak, StepSample
+from pytest_vramguard.reading import Longest, Measurement, NotMeasured, OutOfMemory, OutsideMemory, Parts, PhasePeak, StepSample
 from pytest_vramguard.report import CaseResult, DeviceFacts, Report
 from pytest_vramguard.tables import checking
 from pytest_vramguard.verdict import Outcome, Verdict
@@ -113,7 +113,8 @@ def reading_to_table(reading: Reading) -> dict[str, object]:
             return {"kind": "not_measured", "reason": reading.reason}
         case OutOfMemory():
             memory = _memory_to_table(reading)
-            return {"kind": "out_of_memory", **memory, "message": reading.message, "phase": reading.phase}
+            ended = {"message": reading.message, "phase": reading.phase, "phases_around": list(reading.phases_around)}
+            return {"kind": "out_of_memory", **memory, **ended}
         case Measurement():
             return {
                 "kind": "measurement",
@@ -126,6 +127,7 @@ def reading_to_table(reading: Reading) -> dict[str, object]:
                 "out_of_memory_count": reading.out_of_memory_count,
                 "leftover_bytes": reading.leftover_bytes,
                 "leftover_from": reading.leftover_from,
+                "longest": None if reading.longest is None else asdict(reading.longest),
             }
 
 
@@ -164,6 +166,7 @@ def measurement_in(table: Table) -> Measurement:
         out_of_memory_count=table.integer("out_of_memory_count", minimum=0),
         leftover_from=table.string("leftover_from", default=None),
         leftover_bytes=_size(table, "leftover_bytes"),
+        longest=_longest(table),
         notes=table.strings("notes"),
     )
 
@@ -172,6 +175,7 @@ def _out_of_memory(table: Table) -> OutOfMemory:
     return OutOfMemory(
         message=table.string("message"),
         phase=table.string("phase"),
+        phases_around=table.strings("phases_around", default=()),
         peak_allocated_bytes=_size(table, "peak_allocated_bytes"),
         peak_reserved_bytes=_size(table, "peak_reserved_bytes"),
         context_bytes=_size(table, "context_bytes"),
@@ -208,6 +212,13 @@ def _outside(table: Table) -> OutsideMemory | None:
         return None
     outside = table.table("outside")
     return OutsideMemory(**{field.name: _size(outside, field.name) for field in fields(OutsideMemory)})
+
+
+def _longest(table: Table) -> Longest | None:
+    if table.mapping.get("longest") is None:
+        return None
+    longest = table.table("longest")
+    return Longest(quantity=longest.string("quantity"), value=longest.integer("value", minimum=0))
 
 
 def _phases_to_table(phases: Iterable[PhasePeak]) -> dict[str, object]:

@@ -16,12 +16,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from pytest_vramguard.gates.allowance import PeakAllowance
+    from pytest_vramguard.gates.phase import PhaseLimit
     from pytest_vramguard.tables import Table
 
 T = TypeVar("T")
 DeviceChoice: TypeAlias = Literal["auto", "cuda", "emulated"]
 DEVICE_CHOICES: Final = ("auto", "cuda", "emulated")
-MARKER_KEYS: Final = ("max_gb", "band", "max_growth", "max_shrink", "max_creep", "target", "steps", "warmup")
+MARKER_KEYS: Final = (
+    "max_gb",
+    "band",
+    "phases",
+    "min_seq_len",
+    "min_batch_size",
+    "max_growth",
+    "max_shrink",
+    "max_creep",
+    "target",
+    "steps",
+    "warmup",
+)
 """Arguments of the marker `vram`."""
 NUMBER_KEYS: Final = ("steps", "warmup")
 """Keys whose values are numbers, which the ini file and the command line write as text."""
@@ -45,6 +58,9 @@ class Wishes:
     warmup: int | None = None
     max_gb: float | None = None
     band: tuple[float, float] | None = None
+    phases: tuple[PhaseLimit, ...] | None = None
+    min_seq_len: int | None = None
+    min_batch_size: int | None = None
     cards: tuple[Path, ...] | None = None
     max_growth: tuple[PeakAllowance, ...] | None = None
     max_shrink: tuple[PeakAllowance, ...] | None = None
@@ -72,6 +88,12 @@ class Settings:
     """Limit of the fit gate in GiB besides the card itself; None leaves the card as the only limit."""
     band: tuple[float, float] | None = None
     """Share of the card's usable bytes that the device peak must lie in, both ends inclusive; None judges no band."""
+    phases: tuple[PhaseLimit, ...] = ()
+    """Limits of the device peaks of single phases."""
+    min_seq_len: int | None = None
+    """Tokens that the answer of `vram.longest(recipe, "seq_len")` must not be below; None leaves it unjudged."""
+    min_batch_size: int | None = None
+    """Samples that the answer of `vram.longest(recipe, "batch_size")` must not be below; None leaves it unjudged."""
     cards: tuple[Path, ...] = ()
     """Files with further cards."""
     max_growth: tuple[PeakAllowance, ...] = ()
@@ -86,6 +108,12 @@ class Settings:
     """Whether a growth or shrink gate without a baseline fails the test."""
     accept: bool = False
     """Whether the measurements of this run become the baselines; growth and shrink are not judged then."""
+
+    @property
+    def minimums(self) -> tuple[tuple[str, int], ...]:
+        """What the answer of `vram.longest` must not be below, by what it varies."""
+        asked = (("seq_len", self.min_seq_len), ("batch_size", self.min_batch_size))
+        return tuple((quantity, minimum) for quantity, minimum in asked if minimum is not None)
 
 
 def resolve(*wishes: Wishes) -> Settings:
@@ -164,6 +192,9 @@ def _wishes(table: Table, known: tuple[str, ...], root: Path) -> Wishes:
         warmup=table.integer("warmup", default=None, minimum=0),
         max_gb=table.number("max_gb", default=None, above=0),
         band=_band(table),
+        phases=_phases(table),
+        min_seq_len=table.integer("min_seq_len", default=None, minimum=1),
+        min_batch_size=table.integer("min_batch_size", default=None, minimum=1),
         cards=None if cards is None else tuple(root / card for card in cards),
         max_growth=_allowances(table, "max_growth"),
         max_shrink=_allowances(table, "max_shrink"),
@@ -194,6 +225,18 @@ def _band(table: Table) -> tuple[float, float] | None:
     if not 0 <= low < high <= 1:
         table.fault("band", f"got ({low}, {high}), expected (low, high) with 0 <= low < high <= 1, as in (0.7, 0.9)")
     return low, high
+
+
+def _phases(table: Table) -> tuple[PhaseLimit, ...] | None:
+    """Return the limit of each phase in a table like `{"load": "10GB"}`."""
+    if table.mapping.get("phases") is None:
+        return None
+    limits = table.table("phases")
+    from pytest_vramguard.gates.allowance import parse_limit  # for the few runs that ask for it
+    from pytest_vramguard.gates.phase import PhaseLimit
+
+    sizes = {phase: _parsed(limits, phase, limits.string(phase), parse_limit) for phase in limits.mapping}
+    return tuple(PhaseLimit(phase=phase, max_bytes=size or 1) for phase, size in sizes.items())
 
 
 def _allowances(table: Table, key: str) -> tuple[PeakAllowance, ...] | None:

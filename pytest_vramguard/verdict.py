@@ -19,7 +19,7 @@ class Verdict:
     """What one gate decided, with everything that a reader needs to check it."""
 
     gate: str
-    """Name of the gate: `fit`, `band`, `growth`, `shrink`."""
+    """Name of the gate: `fit`, `band`, `phase`, `longest`, `creep`, `growth`, `shrink`."""
     metric: str
     """What was compared, always saying which peak: `peak device bytes`."""
     outcome: Outcome
@@ -28,7 +28,7 @@ class Verdict:
     limit: float | tuple[float, float] | None
     """In `unit`; a pair is an inclusive range."""
     unit: str
-    """`bytes` or `share`."""
+    """`bytes`, `share`, or what is counted: `tokens`, `samples`."""
     reason: str
     """One sentence: the comparison in words, or why there was none."""
     required: bool = True

@@ -5,5 +5,20 @@ from pytest_vramguard.gates.base import Gate
 from pytest_vramguard.gates.creep import STEADY_STEPS, CreepGate
 from pytest_vramguard.gates.fit import FitGate
 from pytest_vramguard.gates.growth import GrowthGate, NoBaseline, ShrinkGate
+from pytest_vramguard.gates.longest import LongestGate
+from pytest_vramguard.gates.phase import PhaseGate, PhaseLimit
 
-__all__ = ["STEADY_STEPS", "BandGate", "CreepGate", "FitGate", "Gate", "GrowthGate", "NoBaseline", "ShrinkGate", "advise"]
+__all__ = [
+    "STEADY_STEPS",
+    "BandGate",
+    "CreepGate",
+    "FitGate",
+    "Gate",
+    "GrowthGate",
+    "LongestGate",
+    "NoBaseline",
+    "PhaseGate",
+    "PhaseLimit",
+    "ShrinkGate",
+    "advise",
+]

@@ -18,10 +18,13 @@ from pytest_vramguard.units import GIB, KIB, MIB
 PeakName: TypeAlias = Literal["allocated", "reserved", "device"]
 PEAKS: Final = ("allocated", "reserved", "device")
 EXPECTED: Final = "expected a share, a size or both, as in '1%', '64MiB' or '1%+8MiB'"
+EXPECTED_LIMIT: Final = "expected a size, as in '10GB' or '512MiB'"
 
 _UNITS: Final = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB}
 _SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%", re.ASCII)
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB)", re.ASCII)
+_CARD_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*GB", re.ASCII)
+"""A size as on markers and cards, where GB means GiB."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +91,19 @@ def parse_size(text: str, expected: str = "expected a size, as in '64KiB', '1.5G
         hint = "; write KiB, MiB or GiB" if re.search(r"\d\s*[kKMG]B?$", text) else ""
         raise ValueError(f"got {text!r}, {expected}{hint}")
     return floor(Fraction(found[1]) * _UNITS[found[2]])
+
+
+def parse_limit(text: str) -> int:
+    """Return the whole bytes, at least 1, in the size of a limit: as `parse_size`, or in the GB that cards have, `10GB`.
+
+    Raises:
+        ValueError: as `parse_allowances`.
+    """
+    found = _CARD_SIZE.fullmatch(text)
+    size_bytes = floor(Fraction(found[1]) * GIB) if found else parse_size(text, EXPECTED_LIMIT)
+    if size_bytes < 1:
+        raise ValueError(f"got {text!r}, {EXPECTED_LIMIT}, of at least 1 byte")
+    return size_bytes
 
 
 def _named(item: str) -> PeakAllowance:

@@ -19,5 +19,6 @@ class Gate(Protocol):
     def judge(self, reading: Reading, card: Card) -> Verdict:
         """Decide what `reading` means for `card`.
 
-        `NotMeasured` gives UNJUDGED with its reason, `OutOfMemory` gives FAIL. Never raises.
+        `NotMeasured` gives UNJUDGED with its reason, `OutOfMemory` gives FAIL, unless only a phase that had ended is judged.
+        Never raises.
         """

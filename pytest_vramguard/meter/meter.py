@@ -6,6 +6,7 @@ import gc
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -13,16 +14,20 @@ from pytest_vramguard.meter.blocks import history_is_kept
 from pytest_vramguard.meter.memory_errors import full_device_in, release_last_error
 from pytest_vramguard.meter.parts import PartsWatch
 from pytest_vramguard.meter.peaks import Peaks, PeakWatch, Scope, devices_in_use, peaks_kept, reset_peaks
-from pytest_vramguard.meter.steps import timed_step
+from pytest_vramguard.meter.steps import around_each_optimizer_step, timed_step
 from pytest_vramguard.reading import Measurement, OutOfMemory, PhasePeak
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from torch.optim import Optimizer
+
     from pytest_vramguard.reading import StepSample
 
 FIRST_STEP: Final = "first step"
 STEADY: Final = "steady"
+OPTIMIZER: Final = "optimizer"
+"""The first step of each optimizer, in which it makes its states; it lies inside the first step of the training."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +73,8 @@ class Meter:
         self._samples: list[StepSample] = []
         self._step_count = 0
         self._after_step_bytes: dict[int, list[int]] = {}
-        self._broken_phase: str | None = None
+        self._broken_phases: tuple[str, ...] = ()
+        self._optimizers: WeakKeyDictionary[Optimizer, Scope] = WeakKeyDictionary()
         self._before: dict[int, Books] = {}
 
     def begin(self) -> None:
@@ -79,11 +85,17 @@ class Meter:
         self._stack.enter_context(self._parts.watching())
         self._peaks.open(self._case)
         self._stack.enter_context(peaks_kept(self._peaks.fold))
+        self._stack.enter_context(around_each_optimizer_step(self._begin_states, self._end_states))
 
     @property
     def leftover_bytes(self) -> int:
         """Live bytes that were there before this case."""
         return sum(before.allocated_bytes for before in self._before.values())
+
+    @property
+    def has_measured(self) -> bool:
+        """Whether a phase or a step has begun."""
+        return bool(self._scopes)
 
     @property
     def leftover_was_freed(self) -> bool:
@@ -121,10 +133,22 @@ class Meter:
         try:
             yield
         except BaseException:
-            self._note_broken(name)
+            self._note_broken()
             raise
         finally:
             self._peaks.close(scope)
+
+    def _begin_states(self, optimizer: Optimizer) -> None:
+        """Open the phase in which an optimizer makes its states, unless it has made them."""
+        if optimizer not in self._optimizers:
+            scope = self._optimizers[optimizer] = Scope(name=OPTIMIZER)
+            self._scopes.append(scope)
+            self._peaks.open(scope)
+
+    def _end_states(self, optimizer: Optimizer) -> None:
+        """Close that phase, if it is open."""
+        if optimizer in self._optimizers:  # else it was in the middle of its step when measuring began
+            self._peaks.close(self._optimizers[optimizer])
 
     def end(self, error: BaseException | None) -> Measurement | OutOfMemory:
         """Stop to measure and return what there is of the fullest device, or of the one that was full.
@@ -137,7 +161,7 @@ class Meter:
     def end_each(self, error: BaseException | None) -> dict[int, Measurement | OutOfMemory]:
         """Stop to measure and return what there is of each device that memory was reserved on; at least of the current one."""
         if error is not None:
-            self._note_broken(self._peaks.scopes[-1].name)
+            self._note_broken()
         self._peaks.close(self._case)
         self._stack.close()
         used = [device for device, peaks in self._case.seen.items() if peaks.reserved_bytes > 0]
@@ -151,7 +175,8 @@ class Meter:
     def _out_of_memory(self, measured: Measurement, error: BaseException) -> OutOfMemory:
         return OutOfMemory(
             message=str(error),
-            phase=self._broken_phase or self._case.name,
+            phase=next(iter(self._broken_phases), self._case.name),
+            phases_around=self._broken_phases[1:],
             peak_allocated_bytes=measured.peak_allocated_bytes,
             peak_reserved_bytes=measured.peak_reserved_bytes,
             context_bytes=measured.context_bytes,
@@ -213,10 +238,10 @@ class Meter:
             phases[scope.name] = phases[scope.name].joined(scope) if scope.name in phases else scope
         return phases.values()
 
-    def _note_broken(self, name: str) -> None:
-        """Remember the innermost phase that an exception left, and who owned what while its frames are alive."""
-        if self._broken_phase is None:
-            self._broken_phase = name
+    def _note_broken(self) -> None:
+        """Remember the phases that an exception left, innermost first, and who owned what while its frames are alive."""
+        if not self._broken_phases:
+            self._broken_phases = tuple(scope.name for scope in reversed(self._peaks.scopes) if scope is not self._case)
             self._parts.search_modules()
 
 

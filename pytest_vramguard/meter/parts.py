@@ -6,10 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
-
 from pytest_vramguard.meter.blocks import Block, BlockHistory, Owner, history_is_kept
 from pytest_vramguard.meter.owners import gradients_of, module_memory, states_of
+from pytest_vramguard.meter.steps import around_each_optimizer_step
 from pytest_vramguard.reading import Parts
 
 if TYPE_CHECKING:
@@ -45,15 +44,10 @@ class PartsWatch:
             return
         self.history.start()
         self.recording = True
-        hooks = (
-            register_optimizer_step_pre_hook(lambda optimizer, *_: self._before_optimizer(optimizer)),
-            register_optimizer_step_post_hook(lambda optimizer, *_: self._after_optimizer(optimizer)),
-        )
         try:
-            yield
+            with around_each_optimizer_step(self._before_optimizer, self._after_optimizer):
+                yield
         finally:
-            for hook in hooks:
-                hook.remove()
             self.rest()
 
     def rest(self) -> None:

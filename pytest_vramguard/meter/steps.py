@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from pytest_vramguard.reading import StepSample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from torch.optim import Optimizer
 
 
 @contextmanager
@@ -35,3 +37,20 @@ def timed_step(samples: list[StepSample], tokens: int | None) -> Iterator[None]:
 def after_each_optimizer_step(call: Callable[[], None]) -> None:
     """Call `call` whenever any optimizer of this process has stepped, from now on."""
     register_optimizer_step_post_hook(lambda *_: call())
+
+
+@contextmanager
+def around_each_optimizer_step(before: Callable[[Optimizer], None], after: Callable[[Optimizer], None]) -> Iterator[None]:
+    """Call `before` and `after` with each optimizer of this process that steps while the code inside runs.
+
+    A step that raises has no `after`.
+    """
+    hooks = (
+        register_optimizer_step_pre_hook(lambda optimizer, *_: before(optimizer)),
+        register_optimizer_step_post_hook(lambda optimizer, *_: after(optimizer)),
+    )
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

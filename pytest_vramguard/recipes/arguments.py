@@ -9,15 +9,15 @@ from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Final, Union, get_args, get_origin, get_type_hints
 
 import torch
-from peft import PEFT_TYPE_TO_CONFIG_MAPPING, get_peft_config
-from transformers import BitsAndBytesConfig, TrainingArguments
+from peft import PEFT_TYPE_TO_CONFIG_MAPPING, LoraModel, get_peft_config
+from transformers import BitsAndBytesConfig, GenerationConfig, TrainingArguments
 
 from pytest_vramguard.errors import RecipeError
 from pytest_vramguard.recipes.releases import with_training_names
 from pytest_vramguard.tables import checking, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from peft import PeftConfig
@@ -37,7 +37,8 @@ _OVERRULED: Final[Mapping[str, Any]] = {
     "disable_tqdm": True,
     "auto_find_batch_size": False,  # would hide the out-of-memory that a case is there to find
 }
-"""Training arguments that hold whatever the recipe says: a case trains a few steps and leaves nothing behind."""
+"""Training arguments that hold whatever the recipe says: a case trains a few steps and leaves nothing behind. Evaluation and
+saving that the recipe asks for follow after the steps."""
 _PEFT_DEFAULTS: Final = {"peft_type": "LORA", "task_type": "CAUSAL_LM"}
 """What `[peft]` need not say."""
 
@@ -64,6 +65,8 @@ def build_arguments(recipe: Recipe, *, steps: int, output_folder: Path) -> Argum
         _check_dtypes(root.table("quantization", required=False), ("bnb_4bit_compute_dtype", "bnb_4bit_quant_storage"))
         _check_peft(root.table("peft", required=False))
         _check_training(root.table("training", required=False))
+        _check_keys(root.table("merge", required=False), LoraModel.merge_and_unload, _untyped(LoraModel.merge_and_unload))
+        _check_generation(recipe, root.table("generation", required=False))
     quantization = None if recipe.quantization is None else _quantization(recipe, recipe.quantization)
     with refusals(recipe, "peft"):
         peft = None if recipe.peft is None else get_peft_config({**_PEFT_DEFAULTS, **recipe.peft})
@@ -72,6 +75,13 @@ def build_arguments(recipe: Recipe, *, steps: int, output_folder: Path) -> Argum
             **{**recipe.training, **with_training_names(_OVERRULED), "max_steps": steps, "output_dir": str(output_folder)}
         )
     return Arguments(training=training, quantization=quantization, peft=peft)
+
+
+def _check_generation(recipe: Recipe, table: Table) -> None:
+    """Note keys of `[generation]` that its class does not know; it would take any."""
+    if recipe.generation is not None:
+        known = {**dict.fromkeys(vars(GenerationConfig()), Any), "prompt_length": int, "batch_size": int}
+        _check_keys(table, GenerationConfig, known)
 
 
 @contextmanager
@@ -117,8 +127,8 @@ def _check_peft(table: Table) -> None:
         _check_keys(table, kinds[kind], _simple_types(kinds[kind]))
 
 
-def _check_keys(table: Table, cls: type, hints: Mapping[str, Any]) -> None:
-    """Note keys that `cls` does not take, and values that are not of its type, where that is a plain one."""
+def _check_keys(table: Table, cls: Callable[..., object], hints: Mapping[str, Any]) -> None:
+    """Note keys that a class or a function does not take, and values that are not of its type, where that is a plain one."""
     for key, value in table.mapping.items():
         if key not in hints:
             table.fault(key, f"unknown key, expected an argument of {cls.__name__}{did_you_mean(key, tuple(hints))}")
@@ -132,10 +142,11 @@ def _simple_types(cls: type) -> dict[str, Any]:
     return {field.name: hints[field.name] for field in fields(cls) if field.init}
 
 
-def _untyped(cls: type) -> dict[str, Any]:
-    """Return the arguments that a constructor names, each as one of any type."""
+def _untyped(cls: Callable[..., object]) -> dict[str, Any]:
+    """Return the arguments that a constructor or a method names, each as one of any type."""
     parameters = inspect.signature(cls).parameters.values()
-    return {parameter.name: Any for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD}
+    named = [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+    return dict.fromkeys((name for name in named if name != "self"), Any)
 
 
 def _accepts(hint: Any, value: object) -> bool:

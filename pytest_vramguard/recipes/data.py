@@ -1,7 +1,7 @@
 """Training data: rows of a JSONL tokenised for real, or synthetic token ids, and the batches made of them.
 
 The loss is taken over all tokens of a sample, prompt included, and not over padding; memory is the same whichever tokens count.
-Only as many rows as the steps need are read, from the start of the file. Faults are told of the first faulty row alone, since
+Only as many rows as are needed are read, from the start of the file. Faults are told of the first faulty row alone, since
 rows are of one make.
 """
 
@@ -91,33 +91,68 @@ class TrainingData:
         return lengths.pop() if len(lengths) == 1 else None
 
 
-def training_data(table: DataTable, *, count: int, tokenizer_folder: Path, vocab_size: int, seed: int) -> TrainingData:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataSource:
+    """What rows are made with, besides the table that names them."""
+
+    tokenizer_folder: Path
+    vocab_size: int
+    seed: int
+
+
+def training_data(table: DataTable, source: DataSource, *, count: int, worst: bool = False) -> TrainingData:
     """Return `count` samples of what `table` names, and how they are put into batches.
+
+    `worst`: every sample is the longest of all rows, so that every batch is as large as the largest that can come.
 
     Raises:
         RecipeError: if the JSONL is missing or empty, if a row is malformed or lacks a field (with its line number), or if a
             token id is not below `vocab_size`.
     """
+    most = None if worst and table.path is not None else count
+    rows, pad_token_id = _rows_of(table, source, _fewer(table.max_samples, most))
+    chosen = [max(rows, key=len)] if worst else rows
+    return TrainingData(samples=Samples(rows=chosen, count=count), collator=_collator(table, pad_token_id))
+
+
+def evaluation_data(table: DataTable, source: DataSource) -> TrainingData:
+    """Return every sample of what `table` names once, or its `max_samples`, and how they are put into batches.
+
+    Raises:
+        RecipeError: as `training_data`.
+    """
+    rows, pad_token_id = _rows_of(table, source, table.max_samples)
+    return TrainingData(samples=Samples(rows=rows, count=len(rows)), collator=_collator(table, pad_token_id))
+
+
+def _fewer(one: int | None, other: int | None) -> int | None:
+    """Return the smaller of two limits, of which None is no limit."""
+    return min((limit for limit in (one, other) if limit is not None), default=None)
+
+
+def _rows_of(table: DataTable, source: DataSource, most: int | None) -> tuple[list[TokenIds], int]:
+    """Return rows, cut to `max_length`, at most `most` of a file and as many synthetic ones; and what they are padded with."""
     pad_token_id = 0
     if table.path is None:
-        rows = _synthetic_rows(count, table.synthetic_length or 1, vocab_size, seed)
+        rows = synthetic_rows(most or 1, table.synthetic_length or 1, source)
     else:
-        tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(source.tokenizer_folder, local_files_only=True)
         pad_token_id = tokenizer.pad_token_id or tokenizer.eos_token_id or 0
-        rows = [_token_ids(conversation, tokenizer) for conversation in read_conversations(table.path, count)]
-        _check_vocabulary(rows, table.path, vocab_size)
-    return TrainingData(
-        samples=Samples(rows=[row[: table.max_length] for row in rows], count=count),
-        collator=Collator(
-            pad_token_id=pad_token_id,
-            length=table.max_length if table.padding == "max_length" else None,
-            multiple=table.pad_to_multiple_of or 1,
-        ),
+        rows = [_token_ids(conversation, tokenizer) for conversation in read_conversations(table.path, most)]
+        _check_vocabulary(rows, table.path, source.vocab_size)
+    return [row[: table.max_length] for row in rows], pad_token_id
+
+
+def _collator(table: DataTable, pad_token_id: int) -> Collator:
+    return Collator(
+        pad_token_id=pad_token_id,
+        length=table.max_length if table.padding == "max_length" else None,
+        multiple=table.pad_to_multiple_of or 1,
     )
 
 
-def read_conversations(path: Path, count: int) -> list[Conversation]:
-    """Return the first `count` rows of the JSONL at `path`, or all if there are fewer.
+def read_conversations(path: Path, count: int | None) -> list[Conversation]:
+    """Return the first `count` rows of the JSONL at `path`, or all if there are fewer, or if `count` is None.
 
     Raises:
         RecipeError: if the file cannot be read or has no row, or at the first row that is not a conversation.
@@ -173,10 +208,10 @@ def _token_ids(conversation: Conversation, tokenizer: PreTrainedTokenizerBase) -
     return ids
 
 
-def _synthetic_rows(count: int, length: int, vocab_size: int, seed: int) -> list[TokenIds]:
+def synthetic_rows(count: int, length: int, source: DataSource) -> list[TokenIds]:
     """Return `count` rows of `length` token ids, the same for the same seed."""
-    generator = torch.Generator().manual_seed(seed)
-    rows: list[TokenIds] = torch.randint(vocab_size, (count, length), generator=generator).tolist()
+    generator = torch.Generator().manual_seed(source.seed)
+    rows: list[TokenIds] = torch.randint(source.vocab_size, (count, length), generator=generator).tolist()
     return rows
 
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import struct
 from functools import cache
-from itertools import accumulate, pairwise
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -21,23 +19,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from pytest_vramguard.recipes.releases import DTYPE_KEY
+from pytest_vramguard.recipes.safetensors_header import Entry, beginning
 from pytest_vramguard.units import GIB
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
-_CODES: Final = {
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
-"""Names of types in a safetensors header. Source: https://github.com/huggingface/safetensors, `safetensors/src/tensor.rs`."""
-_ALIGNMENT_BYTES: Final = 8
-"""The header is padded with blanks to a multiple of this. Source: the same repository, README, "Format"."""
 _SHARD_BYTES: Final = 2 * GIB
 """Most that one file holds, unless a single tensor is larger. Each file is mapped as a whole, and Linux refuses a mapping of
 more than memory and swap could hold. Source: https://docs.kernel.org/mm/overcommit-accounting.html, mode 0."""
@@ -118,12 +105,15 @@ def _shards(tensors: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
 
 def _write_weights(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     """Write a safetensors file whose header describes `tensors` and whose data is a hole of the right size."""
-    header, starts = _header(tensors)
+    entries = [
+        Entry(name=name, dtype=str(tensor.dtype).removeprefix("torch."), shape=tuple(tensor.shape), size_bytes=tensor.nbytes)
+        for name, tensor in tensors.items()
+    ]
+    first, starts = beginning(entries, {"format": "pt"})
     with path.open("w+b") as file:
-        file.write(struct.pack("<Q", len(header)) + header)
-        start = file.tell()
-        file.truncate(start + starts[-1])
-        _read_ahead_nothing(file.fileno(), [start + offset for offset in starts])
+        file.write(first)
+        file.truncate(starts[-1])
+        _read_ahead_nothing(file.fileno(), starts)
 
 
 def _read_ahead_nothing(descriptor: int, places: list[int]) -> None:
@@ -136,13 +126,3 @@ def _read_ahead_nothing(descriptor: int, places: list[int]) -> None:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
         for place in places:
             os.pread(descriptor, 1, place)
-
-
-def _header(tensors: dict[str, torch.Tensor]) -> tuple[bytes, list[int]]:
-    """Return the JSON header of a safetensors file, and where in the data each tensor starts, with the end of the data."""
-    starts = list(accumulate((tensor.nbytes for tensor in tensors.values()), initial=0))
-    entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    for (name, tensor), offsets in zip(tensors.items(), pairwise(starts), strict=True):
-        entries[name] = {"dtype": _CODES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": offsets}
-    header = json.dumps(entries).encode()
-    return header + b" " * (-len(header) % _ALIGNMENT_BYTES), starts

@@ -1,14 +1,16 @@
 """A recipe: what is trained and how, read from TOML without any heavy library.
 
-Five tables, whose keys are the arguments of the Hugging Face classes that they feed:
+Tables whose keys are the arguments of the Hugging Face classes that they feed:
 
 - `[model]`: `AutoModelForCausalLM.from_pretrained`; its table `config` holds keys of the model's `config.json`;
 - `[quantization]`: `BitsAndBytesConfig`; without the table the weights stay in `dtype`;
 - `[peft]`: the config class of `peft_type`, by default `LoraConfig`; without the table all weights are trained;
-- `[training]`: `TrainingArguments`;
-- `[data]`: `DataTable`, the one table whose keys are ours.
+- `[training]`: `TrainingArguments`; evaluation and saving, where it asks for them, are done once after the steps;
+- `[data]`, and `[eval_data]` where evaluation has its own: `DataTable`, whose keys are ours;
+- `[generation]`: `GenerationConfig`, and how many prompts of which length; without the table nothing is generated;
+- `[merge]`: `merge_and_unload`; without the table the adapter is not merged.
 
-The keys of the middle three are compared with those classes when the recipe is run, since only then the classes are loaded.
+Keys of those classes are compared with them when the recipe is run, since only then the classes are loaded.
 Paths in a recipe are relative to its file.
 """
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from pytest_vramguard.tables import Table
 
-TABLES: Final = ("model", "quantization", "peft", "training", "data")
+TABLES: Final = ("model", "quantization", "peft", "training", "data", "eval_data", "generation", "merge")
 """The tables of a recipe."""
 MODEL_KEYS: Final = (
     "pretrained_model_name_or_path",
@@ -63,6 +65,20 @@ class DataTable:
     """`longest` pads a batch to its longest sample, `max_length` always to `max_length`."""
     pad_to_multiple_of: int | None
     """The padded length is rounded up to a multiple of this."""
+    max_samples: int | None = None
+    """Rows of the file that are used, from its start; None uses all. Of synthetic data, the number of samples to evaluate."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationTable:
+    """What the model generates after the training steps: as many tokens as are allowed, from prompts of synthetic token ids."""
+
+    prompt_length: int
+    """Token ids in each prompt."""
+    batch_size: int
+    """Prompts at once."""
+    config: Mapping[str, Any]
+    """Arguments of `GenerationConfig`, `max_new_tokens` among them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +92,10 @@ class Recipe:
     tables: Mapping[str, Mapping[str, Any]]
     """The tables as written, by name."""
     data: DataTable
+    eval_data: DataTable | None
+    """What is evaluated after the steps; None evaluates nothing."""
+    generation: GenerationTable | None
+    """What is generated after the steps; None generates nothing."""
 
     @property
     def model(self) -> Mapping[str, Any]:
@@ -98,12 +118,28 @@ class Recipe:
         return self.tables.get("training", {})
 
     @property
+    def keeps_predictions(self) -> bool:
+        """Whether evaluation gathers the logits of every sample, as a Trainer does that has metrics to compute."""
+        return self.training.get("prediction_loss_only") is False
+
+    @property
+    def saves(self) -> bool:
+        """Whether the trained model is saved, once and after the steps."""
+        return bool(self.training.get("save_strategy", "no") != "no")
+
+    @property
+    def merge(self) -> Mapping[str, Any] | None:
+        """Arguments of `merge_and_unload`; None does not merge."""
+        return self.tables.get("merge")
+
+    @property
     def fingerprint(self) -> str:
-        """Twelve hexadecimal digits that differ when a table differs, or the rows that `[data]` names.
+        """Twelve hexadecimal digits that differ when a table differs, or the rows that `[data]` or `[eval_data]` name.
 
         A file of rows that cannot be read counts as none: training it says what is wrong.
         """
-        rows = self.data.path.read_bytes() if self.data.path is not None and self.data.path.is_file() else b""
+        paths = {data.path: None for data in (self.data, self.eval_data) if data is not None and data.path is not None}
+        rows = b"".join(path.read_bytes() for path in paths if path.is_file())
         written = json.dumps(self.tables, sort_keys=True, default=str)
         return sha256(written.encode() + rows).hexdigest()[:12]
 
@@ -145,11 +181,39 @@ def _recipe(root: Table, folder: Path) -> Recipe:
     _check_model(tables["model"])
     if "quantization" in tables and "peft" not in tables:
         root.fault("peft", "missing, expected a table, as quantised weights cannot be trained; or drop [quantization]")
+    if "merge" in tables and "peft" not in tables:
+        root.fault("peft", "missing, expected a table, as there is no adapter to merge; or drop [merge]")
     return Recipe(
         source=root.source,
         folder=folder,
         tables={name: table.mapping for name, table in tables.items()},
         data=_data(tables["data"], folder),
+        eval_data=_eval_data(tables, folder),
+        generation=_generation(tables["generation"]) if "generation" in tables else None,
+    )
+
+
+def _eval_data(tables: Mapping[str, Table], folder: Path) -> DataTable | None:
+    """Return what is evaluated, if `[training]` asks for it: `[eval_data]`, or without it the data of the training."""
+    data = _data(tables["eval_data"], folder) if "eval_data" in tables else None
+    training = tables["training"].mapping if "training" in tables else {}
+    strategies = (training.get("eval_strategy", "no"), training.get("evaluation_strategy", "no"))
+    if training.get("do_eval") is not True and strategies == ("no", "no"):
+        return None
+    table = tables.get("eval_data", tables["data"])
+    if "synthetic_length" in table.mapping and "max_samples" not in table.mapping:
+        table.fault("max_samples", "missing, expected an integer of at least 1, as synthetic data that is evaluated has no end")
+    return data or _data(table, folder)
+
+
+def _generation(table: Table) -> GenerationTable:
+    """Return `[generation]`, as far as it can be known without loading transformers; its faults are noted there."""
+    table.integer("max_new_tokens", minimum=1)
+    ours = ("prompt_length", "batch_size")
+    return GenerationTable(
+        prompt_length=table.integer("prompt_length", minimum=1),
+        batch_size=table.integer("batch_size", 1, minimum=1),
+        config={key: value for key, value in table.mapping.items() if key not in ours},
     )
 
 
@@ -171,6 +235,7 @@ def _data(data: Table, folder: Path) -> DataTable:
         max_length=data.integer("max_length", None, minimum=1),
         padding=data.choice("padding", PADDINGS, "longest"),
         pad_to_multiple_of=data.integer("pad_to_multiple_of", None, minimum=1),
+        max_samples=data.integer("max_samples", None, minimum=1),
     )
 
 

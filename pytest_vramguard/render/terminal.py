@@ -125,7 +125,9 @@ def _comparison_text(verdict: Verdict) -> str:
 def _quantity_text(quantity: float | None, unit: str) -> str:
     if quantity is None:
         return "none"
-    return share_text(quantity) if unit == "share" else exact_text(int(quantity))
+    if unit == "bytes":
+        return exact_text(int(quantity))
+    return share_text(quantity) if unit == "share" else f"{quantity:g} {unit}"
 
 
 def _reading_lines(reading: Measurement | OutOfMemory | NotMeasured) -> list[str]:
@@ -137,7 +139,7 @@ def _reading_lines(reading: Measurement | OutOfMemory | NotMeasured) -> list[str
             return [*_memory_lines(reading), *_notes_lines([*_besides(reading.outside), *reading.notes])]
         case Measurement():
             notes = [*_doubts(reading), *_besides(reading.outside), *reading.notes]
-            return [*_memory_lines(reading), _steps_line(reading), *_notes_lines(notes)]
+            return [*_memory_lines(reading), _steps_line(reading), *_longest_lines(reading), *_notes_lines(notes)]
 
 
 def _memory_lines(reading: Measurement | OutOfMemory) -> list[str]:
@@ -172,6 +174,11 @@ def _steps_line(reading: Measurement) -> str:
     times = f"steps: {reading.step_count} ran, {len(reading.steps)} timed, median {_step_text(reading.steps)}"
     rate = _rate_text(reading.steps)
     return times if rate == "-" else f"{times}, {rate} tokens/s"
+
+
+def _longest_lines(reading: Measurement) -> list[str]:
+    found = reading.longest
+    return [f"largest {found.quantity} that fits: {found.value}, whose peaks these are"] if found else []
 
 
 def _notes_lines(notes: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 from pytest_vramguard.errors import RecipeError
 from pytest_vramguard.models import tokenizer_folder
 from pytest_vramguard.recipes import DataTable
-from pytest_vramguard.recipes.data import Collator, Samples, TrainingData, read_conversations, training_data
+from pytest_vramguard.recipes.data import Collator, DataSource, Samples, TrainingData, read_conversations, training_data
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,8 @@ def fed(
     table: DataTable, folder: Path | None = None, *, count: int = 2, vocab_size: int = 50_000, seed: int = 1
 ) -> TrainingData:
     """Return the training data of a table with the shipped tokenizer, or that in `folder`."""
-    return training_data(table, count=count, tokenizer_folder=folder or tokenizer_folder(), vocab_size=vocab_size, seed=seed)
+    source = DataSource(tokenizer_folder=folder or tokenizer_folder(), vocab_size=vocab_size, seed=seed)
+    return training_data(table, source, count=count)
 
 
 def rows_at(folder: Path, text: str) -> DataTable:
