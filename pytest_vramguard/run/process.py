@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 FOLDER_VARIABLE = "VRAMGUARD_FOLDER"
 """Environment variable with the folder in which each process leaves its record; see `launch.py`."""
+SITES_VARIABLE = "VRAMGUARD_SITES"
+"""Environment variable with the folder from which the paths of lines that allocate are told; not set, none are recorded."""
 FIRST_PHASE = "until the first optimizer step"
 
 
@@ -59,7 +61,14 @@ class MeasuredProcess:
 
         self._ranks = place_in(os.environ)
         self._values = KnownValues(self._ranks.present if self._ranks is not None and self._ranks.absent_count else None)
-        self._meter = Meter(timed=False, warmup_steps=0, target_context_bytes=0, measures_context=True)
+        below = os.environ.get(SITES_VARIABLE)
+        self._meter = Meter(
+            timed=False,
+            warmup_steps=0,
+            target_context_bytes=0,
+            measures_context=True,
+            sites_below=None if below is None else Path(below),
+        )
         self._stack = ExitStack()
         self._phase = ExitStack()
         self._process_id = os.getpid()

@@ -116,6 +116,31 @@ def test_nothing_is_left_behind() -> None:
     assert not torch._C._cuda_getMemoryMetadata()
 
 
+def test_timed_steps_are_not_looked_into() -> None:
+    """Where steps are timed, lines and modules are those of the warm-up, and no hook is in place while a step is timed."""
+    in_place = []
+
+    def watched(meter: Meter, kept: list[torch.Tensor]) -> None:
+        layer = nn.Linear(WIDTH, WIDTH).cuda()
+        for _ in range(4):
+            with meter.step():
+                kept.append(layer(torch.empty(ROWS, WIDTH, device="cuda")).detach())
+                in_place.append(len(hooks._global_forward_hooks))
+
+    clean()
+    meter = Meter(timed=True, warmup_steps=3, target_context_bytes=0, measures_context=True, sites_below=HERE.parent)
+    meter.begin()
+    watched(meter, [])
+    reading = meter.end(None)
+
+    assert isinstance(reading, Measurement)
+    assert reading.origins is not None
+    assert [1, 1, 1, 0] == [count - min(in_place) for count in in_place]
+    assert [(f"{line_of('kept.append(layer')} in watched", ROWS * WIDTH * 4)] == [
+        (held.site.line, held.size_bytes) for held in reading.origins.survivors
+    ]
+
+
 def test_lines_are_the_users_and_the_librarys(origins: Origins) -> None:
     """A site is the innermost line of no library, with its text, beside the innermost line of a library."""
     site = next(held.site for held in origins.sites if held.site.code.startswith("return cross_entropy("))
