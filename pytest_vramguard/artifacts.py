@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,8 @@ def write_snapshot(snapshot: Mapping[str, Any], path: Path) -> None:
             pickle.dump(dict(snapshot), file)
         unfinished.replace(path)
     except OSError as fault:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink()
         raise _refusal(path, fault) from fault
 
 

@@ -8,7 +8,18 @@ from typing import Any, Final
 from pytest_vramguard.baseline import Baseline
 from pytest_vramguard.cards.catalogue import Card
 from pytest_vramguard.examination import Examination, Trial
-from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, Parts, PhasePeak, StepSample, StepSensors
+from pytest_vramguard.reading import (
+    Measurement,
+    NotMeasured,
+    Origins,
+    OutOfMemory,
+    Parts,
+    PhasePeak,
+    Site,
+    SiteBytes,
+    StepSample,
+    StepSensors,
+)
 from pytest_vramguard.report import CaseResult, DeviceFacts, Report
 from pytest_vramguard.units import GIB, KIB, MIB
 from pytest_vramguard.verdict import Outcome, Verdict
@@ -139,6 +150,26 @@ def card(**fields: Any) -> Card:
 def measurement(**fields: Any) -> Measurement:
     """Return the reading of a 7B nf4 LoRA case on an emulated card, with `fields` replaced."""
     return replace(_MEASUREMENT, **fields)
+
+
+def site_bytes(line: str, size_bytes: int, *, code: str = "", library: str = "", module: str = "") -> SiteBytes:
+    """Return what a line of a script held, or the backward pass of a module where there is no line."""
+    return SiteBytes(site=Site(line=line, code=code, library=library, module=module), size_bytes=size_bytes)
+
+
+def origins(**fields: Any) -> Origins:
+    """Return where a small peak came from, with `fields` replaced."""
+    held = (
+        site_bytes("train.py:8 in load", 512 * MIB, code="model = load().cuda()"),
+        site_bytes("train.py:41 in loss_of", 64 * MIB, code="return f(logits)", library="torch/nn/functional.py:9 in f"),
+        site_bytes("", 32 * MIB, module="lm_head"),
+    )
+    modules = (("model.layers.*.mlp", 400 * MIB), ("lm_head", 144 * MIB))
+    kept = (site_bytes("train.py:20 in step", 6 * MIB, code="outputs.append(model(batch))"),)
+    defaults = Origins(
+        adapters_bytes=MIB, logits_bytes=64 * MIB, modules=modules, sites=held, other_sites_bytes=512, survivors=kept
+    )
+    return replace(defaults, **fields)
 
 
 def measured_device_bytes(device_bytes: int) -> Measurement:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 NO_LABEL: Final = ""
+NO_BACKWARD: Final = -1
+"""What torch answers outside of a backward pass. Source: torch, torch/autograd/graph.py, register_multi_grad_hook."""
 MARK: Final = "vramguard: labelled"
 """Key in the metadata of an autograd node that sets a label already: the innermost module that returns a tensor made it."""
 _FORWARDS: Final = count(1)
@@ -66,11 +68,12 @@ def running_modules_labelled() -> Iterator[None]:
 
 @dataclass(eq=False, slots=True)
 class _Labels:
-    """The hooks. They change no tensor, and do nothing while a compiler reads the code of a module."""
+    """The hooks. They change no tensor, keep no module alive, and do nothing while a compiler reads the code of a module."""
 
-    paths: WeakKeyDictionary[nn.Module, str] = field(default_factory=WeakKeyDictionary)
-    outer: WeakKeyDictionary[nn.Module, list[str]] = field(default_factory=WeakKeyDictionary)
-    """The labels to restore, by the module that runs: a list, since a module may run inside itself or in two threads."""
+    paths: dict[int, tuple[ReferenceType[nn.Module], str]] = field(default_factory=dict)
+    """The path of each module by its `id`, which may be that of another one later; a module need not have a hash."""
+    outer: dict[int, list[str]] = field(default_factory=dict)
+    """The labels to restore, by the `id` of the module that runs: a list, since a module may run inside itself."""
     forward: int = 0
     """Number of the last forward pass."""
 
@@ -79,19 +82,17 @@ class _Labels:
         if torch.compiler.is_compiling():
             return
         before = torch._C._cuda_getMemoryMetadata()
-        if before == NO_LABEL and torch._C._current_graph_task_id() == -1:
+        if before == NO_LABEL and torch._C._current_graph_task_id() == NO_BACKWARD:
             self.forward = next(_FORWARDS)
-        if module not in self.paths:
-            self._name(module)
-        self.outer.setdefault(module, []).append(before)
-        self._set(self.paths[module])
+        self.outer.setdefault(id(module), []).append(before)
+        self._set(self._path_of(module))
 
     def leave(self, module: nn.Module, _arguments: Any, output: Any) -> None:
         """Note that what was running before `module` goes on, and that the backward pass of `output` will be its."""
-        if torch.compiler.is_compiling() or not self.outer.get(module):
+        if torch.compiler.is_compiling() or not self.outer.get(id(module)):
             return
-        torch._C._cuda_setMemoryMetadata(self.outer[module].pop())
-        path = self.paths[module]
+        torch._C._cuda_setMemoryMetadata(self.outer[id(module)].pop())
+        path = self._path_of(module)
         for node in (tensor.grad_fn for tensor in _tensors_in(output) if tensor.is_cuda):
             marks: Any = None if node is None else node.metadata  # a dict, which torch's types call a method
             if node is not None and MARK not in marks:
@@ -101,9 +102,12 @@ class _Labels:
     def _set(self, path: str) -> None:
         torch._C._cuda_setMemoryMetadata(f"{self.forward} {path}")
 
-    def _name(self, root: nn.Module) -> None:
-        """Name the modules below one that is called by itself; it is named after its class."""
-        self.paths.update(paths_below(root))
+    def _path_of(self, module: nn.Module) -> str:
+        """Return the path of a module; one that is not known is called by itself, and names all that is in it."""
+        known = self.paths.get(id(module))
+        if known is None or known[0]() is not module:
+            self.paths |= {id(inner): (ref(inner), path) for inner, path in paths_below(module)}
+        return self.paths[id(module)][1]
 
 
 def _tensors_in(output: Any) -> Iterable[Tensor]:

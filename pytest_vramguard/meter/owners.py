@@ -80,9 +80,9 @@ def _paths_of(modules: Iterable[nn.Module]) -> dict[int, str]:
     modules = tuple(modules)
     inner = {id(child) for module in modules for child in module._modules.values()}
     paths: dict[int, str] = {}
-    for root in modules:
-        if id(root) not in inner:
-            paths |= {id(module): path for module, path in paths_below(root)}
+    roots = [list(paths_below(root)) for root in modules if id(root) not in inner]
+    for named in sorted(roots, key=len):  # the largest names what is in several
+        paths |= {id(module): path for module, path in named}
     return paths
 
 

@@ -18,7 +18,7 @@ from pytest_vramguard.errors import SettingsError
 from pytest_vramguard.guard import judged
 from pytest_vramguard.reading import NotMeasured
 from pytest_vramguard.report_table import ReportError, reading_from_table
-from pytest_vramguard.run.process import FOLDER_VARIABLE
+from pytest_vramguard.run.process import FOLDER_VARIABLE, SITES_VARIABLE
 from pytest_vramguard.run.ranks import ALL_RANKS, RANKS_VARIABLE
 from pytest_vramguard.run.tree import run_tree
 from pytest_vramguard.tables import reading
@@ -66,7 +66,7 @@ def run_command(command: Sequence[str], node: Node, settings: Settings) -> tuple
         cut_short: set[str] = set()
         status = run_tree(
             command,
-            _environment(node, folder, os.environ),
+            _environment(node, folder, os.environ) | _wishes(settings),
             folder,
             lambda: cut_short.update(_stems(place) - _stems(place, ".json")),
         )
@@ -94,6 +94,11 @@ def _environment(node: Node, folder: str, inherited: Mapping[str, str]) -> dict[
         PACKAGE_VARIABLE: str(PACKAGE_FOLDER),
         FOLDER_VARIABLE: folder,
     }
+
+
+def _wishes(settings: Settings) -> dict[str, str]:
+    """Return what else the processes are to record."""
+    return {SITES_VARIABLE: str(Path.cwd())} if settings.wants_sites else {}
 
 
 def _joined(separator: str, *parts: str | None) -> str:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 FOLDER_VARIABLE = "VRAMGUARD_FOLDER"
 """Environment variable with the folder in which each process leaves its record; see `launch.py`."""
+SITES_VARIABLE = "VRAMGUARD_SITES"
+"""Environment variable with the folder from which the paths of lines that allocate are told; not set, none are recorded."""
 FIRST_PHASE = "until the first optimizer step"
 
 
@@ -62,8 +64,14 @@ class MeasuredProcess:
         if self._ranks is not None and self._ranks.absent_count:
             self._values.run_alone(self._ranks.present)
         self._work = WorkWatch(self._values)
+        below = os.environ.get(SITES_VARIABLE)
         self._meter = Meter(
-            timed=False, warmup_steps=0, target_context_bytes=0, measures_context=True, counted_step=self._work.step
+            timed=False,
+            warmup_steps=0,
+            target_context_bytes=0,
+            measures_context=True,
+            counted_step=self._work.step,
+            sites_below=None if below is None else Path(below),
         )
         self._stack = ExitStack()
         self._phase = ExitStack()

@@ -90,6 +90,19 @@ def test_a_wrong_option_is_a_usage_error(pytester: pytest.Pytester, arguments: t
     assert [message] == run.usage_errors
 
 
+def test_a_folder_of_artifacts_that_cannot_be_written_is_a_usage_error(pytester: pytest.Pytester) -> None:
+    """Before anything runs it is told that a failure would leave nothing."""
+    pytester.makepyfile("def test_plain(): pass")
+    pytester.makefile(".txt", left="")
+
+    run = run_in(pytester, "--vram-artifacts", "left.txt")
+
+    assert run.is_clean_usage_error
+    assert [
+        f"{pytester.path / 'left.txt'}: File exists, expected to write artifacts there; correct --vram-artifacts"
+    ] == run.usage_errors
+
+
 def test_an_option_that_is_no_number_is_refused_by_pytest(pytester: pytest.Pytester) -> None:
     """What pytest's own parser can see is told in its words."""
     pytester.makepyfile("def test_plain(): pass")

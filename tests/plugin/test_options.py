@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from pytest_vramguard.plugin.options import INI
+from pytest_vramguard.plugin.options import INI, OPTIONS
 from pytest_vramguard.settings import MARKER_KEYS
 from pytest_vramguard.units import KIB
 from tests.plugin.projects import run_in
@@ -38,7 +38,7 @@ def test_marked():
 """
 COMMAND_LINE: Final = (
     *("--vram-target", "t4", "--vram-device", "emulated", "--vram-json", "command_line.json"),
-    *("--vram-steps", "11", "--vram-warmup", "12", "--vram-accept"),
+    *("--vram-steps", "11", "--vram-warmup", "12", "--vram-accept", "--vram-artifacts", "left"),
 )
 INI_FILE = """
 [pytest]
@@ -49,6 +49,7 @@ vram_steps = 31
 vram_warmup = 32
 vram_max_creep = 33KiB
 vram_baselines = ini
+vram_artifacts = ini_left
 vram_require_baseline = true
 """
 PROJECT = """
@@ -62,6 +63,7 @@ max_gb = 43
 band = [0.4, 0.5]
 max_creep = "44KiB"
 baselines = "project"
+artifacts = "project_left"
 require_baseline = false
 cards = ["more.toml"]
 """
@@ -80,6 +82,7 @@ DEFAULTS: Final[dict[str, Any]] = {
     "baselines": "vram-baselines",
     "require_baseline": False,
     "accept": False,
+    "artifacts": None,
 }
 
 
@@ -130,6 +133,7 @@ def test_the_table_in_pyproject_is_stronger_than_the_default(pytester: pytest.Py
         "cards": ["more.toml"],
         "max_creep_bytes": 44 * KIB,
         "baselines": "project",
+        "artifacts": "project_left",
         "require_baseline": False,
     }
 
@@ -151,6 +155,7 @@ def test_ini_is_stronger_than_the_table_in_pyproject(pytester: pytest.Pytester) 
         "cards": ["more.toml"],
         "max_creep_bytes": 33 * KIB,
         "baselines": "ini",
+        "artifacts": "ini_left",
         "require_baseline": True,
     }
 
@@ -172,6 +177,7 @@ def test_the_marker_is_stronger_than_ini(pytester: pytest.Pytester) -> None:
         "cards": ["more.toml"],
         "max_creep_bytes": 24 * KIB,
         "baselines": "ini",
+        "artifacts": "ini_left",
         "require_baseline": True,
     }
 
@@ -188,7 +194,7 @@ def test_the_command_line_is_stronger_than_everything(pytester: pytest.Pytester)
         "warmup": 12,
     }
 
-    told |= {"accept": True, "cards": ["more.toml"], "baselines": "ini", "require_baseline": True}
+    told |= {"accept": True, "artifacts": "left", "cards": ["more.toml"], "baselines": "ini", "require_baseline": True}
     plain = {"max_gb": 43, "band": [0.4, 0.5], "max_creep_bytes": 33 * KIB}
     marked = {"max_gb": 23, "band": [0.2, 0.3], "max_creep_bytes": 24 * KIB}
 
@@ -212,8 +218,6 @@ def test_help_describes_every_option(pytester: pytest.Pytester) -> None:
     run = run_in(pytester, "--help")
     markers = run_in(pytester, "--markers")
 
-    assert [
-        name for name in ("target", "device", "json", "steps", "warmup", "accept") if f"--vram-{name}" not in run.text
-    ] == []
+    assert [name for name in OPTIONS if f"--vram-{name}" not in run.text] == []
     assert [name for name in INI if f"vram_{name} " not in run.text] == []
     assert f"@pytest.mark.vram({'=None, '.join(MARKER_KEYS)}=None): measure " in markers.text

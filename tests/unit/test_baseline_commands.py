@@ -58,7 +58,7 @@ def test_accept_of_another(store: BaselineStore, capsys: pytest.CaptureFixture[s
         f"baseline replaced: {NAME}",
         "  was: peaks: allocated 4873781248 bytes (4.54 GiB), reserved 5.00 GiB, device 5.25 GiB",
         f"  is:  {PEAKS}",
-        "  parts: activations +24.0 MiB (+2.4 %)",
+        "  parts: activations +24.0 MiB (+2.4 %); finer: fragmentation -24.0 MiB (-5.1 %)",
         "  allocated peak by phase: load is new, first step is new, steady is new",
         "  environment: unchanged",
     ] == capsys.readouterr().out.splitlines()

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, OutsideMemory, Parts, PhasePeak, StepSample
+from pytest_vramguard.reading import (
+    Measurement,
+    NotMeasured,
+    Origins,
+    OutOfMemory,
+    OutsideMemory,
+    Parts,
+    PhasePeak,
+    Site,
+    SiteBytes,
+    StepSample,
+)
 from pytest_vramguard.report import CaseResult, DeviceFacts, Report
 from pytest_vramguard.report_table import (
     ReportError,
@@ -31,6 +42,24 @@ _PHASES = st.lists(
     unique_by=lambda phase: phase.name,
 ).map(tuple)
 _OUTSIDE = st.none() | st.builds(OutsideMemory, managed_bytes=_COUNTS, managed_host_bytes=_COUNTS, pinned_bytes=_COUNTS)
+_SITES = st.lists(
+    st.builds(
+        SiteBytes,
+        site=st.builds(Site, **dict.fromkeys(Site.__dataclass_fields__, st.text())),
+        size_bytes=_COUNTS,
+    ),
+    max_size=2,
+).map(tuple)
+_ORIGINS = st.builds(
+    Origins,
+    adapters_bytes=_COUNTS,
+    logits_bytes=_COUNTS,
+    workspace_bytes=_COUNTS,
+    modules=st.dictionaries(_TEXTS, _COUNTS, max_size=2).map(lambda modules: tuple(modules.items())),
+    sites=_SITES,
+    other_sites_bytes=_COUNTS,
+    survivors=_SITES,
+)
 _NOTES = st.lists(_TEXTS, max_size=2).map(tuple)
 _STEPS = st.lists(
     st.builds(StepSample, host_seconds=st.floats(0, 1e9), device_seconds=st.floats(0, 1e9), tokens=st.none() | _COUNTS),
@@ -63,6 +92,7 @@ _READINGS = st.one_of(
         allocator_retries=_COUNTS,
         leftover_bytes=_COUNTS,
         notes=_NOTES,
+        origins=st.none() | _ORIGINS,
     ),
 )
 _VERDICTS = st.builds(
@@ -93,6 +123,7 @@ _CASES = st.builds(
     reading=_READINGS,
     verdicts=st.lists(_VERDICTS, max_size=2).map(tuple),
     advice=st.none() | _TEXTS,
+    snapshot=st.none() | _TEXTS,
 )
 
 
@@ -123,6 +154,15 @@ def test_shape_of_a_measurement() -> None:
     assert ("measurement", 5_637_144_576, [0.25]) == (reading["kind"], reading["peak_device_bytes"], reading["step_seconds"])
     assert ["weights", "gradients", "optimizer", "activations", "other"] == list(reading["parts"])
     assert ["load", "first step", "steady"] == list(reading["phases"])
+
+
+def test_shape_of_origins() -> None:
+    """Sites say what is known of them and their bytes, and modules go by path; shares have short keys."""
+    reading: Any = case_to_table(samples.case(reading=samples.measurement(origins=samples.origins())))["reading"]
+
+    assert {"module": "lm_head", "bytes": 33_554_432} == reading["origins"]["sites"][-1]
+    assert {"model.layers.*.mlp": 419_430_400, "lm_head": 150_994_944} == reading["origins"]["modules"]
+    assert ["adapters", "logits", "workspace"] == list(reading["origins"])[:3]
 
 
 def test_unknown_keys_are_passed_over() -> None:

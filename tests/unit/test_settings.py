@@ -44,6 +44,7 @@ EVERYTHING: dict[str, Any] = {
     "baselines": Path("ours"),
     "require_baseline": True,
     "accept": True,
+    "artifacts": Path("left"),
 }
 """A value for every field, none of them a default."""
 
@@ -85,6 +86,25 @@ class TestResolve:
         assert Settings(warmup=0) == resolve(Wishes(warmup=0), Wishes(warmup=4))
 
 
+class TestSites:
+    """Whether lines that allocate are recorded."""
+
+    @pytest.mark.parametrize("field", ["max_growth", "max_shrink", "max_creep_bytes", "accept"])
+    def test_what_names_lines_has_them_recorded(self, field: str) -> None:
+        """A gate that compares, one of creep that is asked for, and a baseline to be, want them, each by itself."""
+        assert Settings(**{field: EVERYTHING[field]}).wants_sites
+
+    def test_what_names_none_has_none_recorded(self) -> None:
+        """Without these nothing is recorded, whatever else is asked for."""
+        others = {field: EVERYTHING[field] for field in ("max_gb", "band", "baselines", "require_baseline", "artifacts")}
+
+        assert not Settings(**others).wants_sites
+
+    def test_no_creep_at_all_is_a_wish(self) -> None:
+        """A creep gate of 0 bytes is asked for."""
+        assert Settings(max_creep_bytes=0).wants_sites
+
+
 class TestMapping:
     """What a mapping of keys is read into."""
 
@@ -107,8 +127,14 @@ class TestMapping:
             "baselines": "ours",
             "require_baseline": True,
             "accept": True,
+            "artifacts": "left",
         }
-        paths = {"json_path": ROOT / "report.json", "cards": (ROOT / "cards.toml",), "baselines": ROOT / "ours"}
+        paths = {
+            "json_path": ROOT / "report.json",
+            "cards": (ROOT / "cards.toml",),
+            "baselines": ROOT / "ours",
+            "artifacts": ROOT / "left",
+        }
 
         assert set(COMMAND_KEYS) == set(mapping)
         assert Wishes(**{**EVERYTHING, **paths}) == read(mapping, COMMAND_KEYS)

@@ -95,6 +95,29 @@ def test_the_text_is_made_to_be_read_in_a_diff() -> None:
     assert ["}", ""] == lines[-2:]
 
 
+def test_a_baseline_from_before_origins_is_read(written: Path) -> None:
+    """A file that an older version wrote has no origins, and is a baseline."""
+    document = json.loads(written.read_text(encoding="utf-8"))
+    del document["measurement"]["origins"]
+    written.write_text(json.dumps(document), encoding="utf-8")
+
+    assert samples.baseline() == read_baseline(written)
+
+
+def test_origins_are_made_to_be_read_in_a_diff(path: Path) -> None:
+    """Each module is a line, and each site a few: its line, its code, the library's line and its bytes."""
+    write_baseline(samples.baseline(measurement=samples.measurement(origins=samples.origins())), path)
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+
+    assert '"model.layers.*.mlp": 419430400,' in lines
+    assert [
+        '"line": "train.py:41 in loss_of",',
+        '"code": "return f(logits)",',
+        '"library": "torch/nn/functional.py:9 in f",',
+        '"bytes": 67108864',
+    ] == lines[lines.index('"line": "train.py:41 in loss_of",') :][:4]
+
+
 def edited(path: Path, **values: Any) -> None:
     """Replace values of the file; a key `a__b` is that of a table inside."""
     document = json.loads(path.read_text(encoding="utf-8"))

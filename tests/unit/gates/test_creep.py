@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,9 @@ from pytest_vramguard.gates.creep import MOST_LEVELS, TOLERANCE_BYTES
 from pytest_vramguard.units import GIB, MIB
 from pytest_vramguard.verdict import Outcome, Verdict
 from tests import samples
+
+if TYPE_CHECKING:
+    from pytest_vramguard.reading import Origins
 
 CARD = samples.card()
 FIRST_STEP_BYTES = 7
@@ -77,7 +82,26 @@ def test_what_a_failure_says() -> None:
         "7.0 MiB more after 8 steady steps, 1.0 MiB a step besides the largest jump: something keeps what each step made"
         == (verdict.reason)
     )
-    assert ("after each step: 1.00 GiB, 1.00 GiB, 1.00 GiB, 1.00 GiB, 1.00 GiB, 1.00 GiB, ...",) == verdict.causes
+    assert "after each step: 1.00 GiB, 1.00 GiB, 1.00 GiB, 1.00 GiB, 1.00 GiB, 1.00 GiB, ..." == verdict.causes[0]
+
+
+@pytest.mark.parametrize(
+    ("origins", "line"),
+    [
+        (None, 'lines that allocate are recorded where max_creep is asked for; give the marker max_creep="0"'),
+        (samples.origins(), "kept: 6.0 MiB of train.py:20 in step: outputs.append(model(batch))"),
+        (
+            samples.origins(survivors=()),
+            "no line is known: none of the recorded steps left anything behind; more are recorded with warmup=4",
+        ),
+    ],
+)
+def test_which_lines_are_named(origins: Origins | None, line: str) -> None:
+    """A failure names the lines whose memory survives, or says how to have them named."""
+    levels = tuple(GIB + index * MIB for index in range(8))
+    reading = samples.measurement(after_step_bytes=levels, origins=origins)
+
+    assert (line,) == CreepGate(max_bytes=0).judge(reading, CARD).causes[1:]
 
 
 def test_too_few_steps_are_not_judged() -> None:

@@ -110,11 +110,13 @@ def test_the_cause_of_growth() -> None:
     """A failure says which parts and phases changed, the largest growth first, and what else is not as it was."""
     before = samples.measurement(
         peak_allocated_bytes=30 * MIB,
+        peak_reserved_bytes=40 * MIB,
         parts=Parts(weights_bytes=20 * MIB, activations_bytes=10 * MIB),
         phases=(PhasePeak(name="steady", peak_allocated_bytes=30 * MIB, peak_reserved_bytes=0, peak_device_bytes=0),),
     )
     now = samples.measurement(
         peak_allocated_bytes=46 * MIB,
+        peak_reserved_bytes=58 * MIB,
         parts=Parts(weights_bytes=19 * MIB, activations_bytes=25 * MIB, optimizer_bytes=2 * MIB),
         phases=tuple(
             PhasePeak(name=name, peak_allocated_bytes=46 * MIB, peak_reserved_bytes=0, peak_device_bytes=0)
@@ -130,10 +132,45 @@ def test_the_cause_of_growth() -> None:
     verdict = judged(GrowthGate, "1%", now, reference=samples.baseline(measurement=before), environment=environment)
 
     assert (
-        "parts: activations +15.0 MiB (+150.0 %), optimizer +2.0 MiB (from nothing), weights -1.0 MiB (-5.0 %)",
+        "parts: activations +15.0 MiB (+150.0 %), optimizer +2.0 MiB (from nothing), weights -1.0 MiB (-5.0 %); "
+        "finer: fragmentation +2.0 MiB (+20.0 %)",
         "allocated peak by phase: steady +16.0 MiB (+53.3 %), eval is new",
         "environment: torch 2.14.1 -> 2.15.0, recipe none -> 12ab",
     ) == verdict.causes
+
+
+def test_where_growth_comes_from() -> None:
+    """Where the origins of both peaks are known, a failure says the finer parts, the module and the lines."""
+    origins = samples.origins(
+        logits_bytes=112 * MIB,
+        modules=(("model.layers.*.mlp", 400 * MIB), ("lm_head", 192 * MIB)),
+        sites=(
+            *samples.origins().sites,
+            samples.site_bytes("train.py:40 in loss_of", 48 * MIB, code="logits = logits.float()"),
+        ),
+    )
+    before = allocated(BASE_BYTES, origins=samples.origins(other_sites_bytes=0))
+    now = allocated(BASE_BYTES + 48 * MIB, origins=origins)
+
+    verdict = judged(GrowthGate, "1%", now, reference=samples.baseline(measurement=before))
+
+    assert "finer: logits +48.0 MiB (+75.0 %), fragmentation -48.0 MiB (-0.9 %)" == verdict.causes[0].partition("; ")[2]
+    assert (
+        "modules: lm_head +48.0 MiB (+33.3 %)",
+        "at train.py:40 in loss_of: logits = logits.float(): +48.0 MiB",
+        "allocated peak by phase: unchanged",
+        "environment: unchanged",
+    ) == verdict.causes[1:]
+
+
+def test_a_baseline_that_does_not_say_where_its_peak_came_from() -> None:
+    """An older baseline is compared all the same, and the failure says how to have lines and modules compared."""
+    verdict = judged(GrowthGate, "1%", allocated(2 * BASE_BYTES, origins=samples.origins()))
+
+    assert (
+        "the baseline does not say which lines and modules allocated; accept it anew to have them compared"
+        == (verdict.causes[1])
+    )
 
 
 @pytest.mark.parametrize(("key", "value"), [("device", "cuda"), ("gpu", "NVIDIA A10G")])

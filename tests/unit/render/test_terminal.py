@@ -161,10 +161,56 @@ def test_nothing_allocated() -> None:
     ] == failure_text(samples.case(reading=reading, verdicts=(samples.verdict(),))).splitlines()[1:]
 
 
+def failing(*causes: int) -> CaseResult:
+    """Return the real card's case with a gate for each number, which has as many causes, and a snapshot."""
+    verdicts = (
+        samples.verdict(
+            gate=f"gate-{index}", outcome=Outcome.FAIL, causes=tuple(f"cause {index}.{number}" for number in range(count))
+        )
+        for index, count in enumerate(causes)
+    )
+    return replace(samples.real_card_case(), verdicts=tuple(verdicts), snapshot="left/case.pickle")
+
+
+def test_a_snapshot_is_told_last() -> None:
+    """The path of a snapshot ends the account, with what opens it."""
+    assert "snapshot for pytorch.org/memory_viz: left/case.pickle" == failure_text(failing(0)).splitlines()[-1]
+
+
+def test_parts_are_folded_to_make_room() -> None:
+    """Where the parts' table would take more than 15 lines, they are one line, and every cause is told."""
+    lines = failure_text(failing(6)).splitlines()
+
+    assert [f"  cause 0.{number}" for number in range(6)] == lines[3:9]
+    assert (
+        "parts of the allocated peak: weights 6.00 GiB, gradients 6.00 GiB, optimizer 3.00 GiB, activations 5.00 GiB, "
+        "other 0.00 GiB"
+    ) == lines[10]
+
+
+def test_the_last_causes_go_first() -> None:
+    """Where even that is too much, causes are left out from the end, and no gate."""
+    lines = failure_text(failing(3, 6)).splitlines()
+
+    assert 15 == len(lines)
+    assert ["  cause 0.0", "  cause 0.1", "  cause 0.2", "  cause 1.0"] == [line for line in lines if "cause" in line]
+    assert ["gate-0 FAIL", "gate-1 FAIL"] == [line.split(":")[0] for line in lines if line.startswith("gate")]
+
+
+def test_a_cause_of_two_gates_is_told_once() -> None:
+    """Two gates that compare with the same baseline have the same causes."""
+    grown = samples.verdict(gate="growth", outcome=Outcome.FAIL, causes=("parts: weights +1 bytes",))
+    lines = failure_text(samples.case(verdicts=(grown, replace(grown, metric="peak allocated bytes")))).splitlines()
+
+    assert 1 == lines.count("  parts: weights +1 bytes")
+
+
 @pytest.mark.parametrize(
     "case",
     [
         samples.real_card_case(),
+        failing(0, 0, 0, 0),
+        failing(6, 6, 3),
         samples.case(
             reading=samples.not_measured("first line\nsecond line"), verdicts=(samples.verdict(), samples.band_verdict())
         ),
