@@ -72,7 +72,7 @@ def test_kill_at_any_moment(tmp_path: Path, kills: int) -> None:
         store.put(OLD)
         signals, step_counts = [], []
         for number in range(kills):
-            server.stdin.write(f"{1 + number * moments // kills}\n")
+            server.stdin.write(f"{1 + number * (moments - 1) // (kills - 1)}\n")
             server.stdin.flush()
             signals.append(int(server.stdout.readline()))
             step_counts.append(store.read(path).measurement.step_count)
@@ -83,6 +83,6 @@ def test_kill_at_any_moment(tmp_path: Path, kills: int) -> None:
     old, new = OLD.measurement.step_count, NEW.measurement.step_count
     assert (0, [signal.SIGKILL] * kills) == (whole_run, signals)
     assert {old, new} == set(step_counts)
-    assert sorted(step_counts) == step_counts  # old before, new after
+    assert sorted(step_counts) == step_counts  # the old one before, the new one after
     assert store.remains()  # some were killed in the middle of a file
     assert moments > kills
