@@ -107,7 +107,7 @@ def compare(options: argparse.Namespace) -> Answer:
     from pytest_vramguard.compare.rounds import Referee
 
     asked = {key: getattr(options, key) for key in LIMIT_KEYS}
-    wishes = wishes_of_mapping(asked, "command line: --", LIMIT_KEYS, Path.cwd())
+    wishes = wishes_of_mapping(asked, "command line", LIMIT_KEYS, Path.cwd())
     cards = load_catalogue(wishes_of_project(Path("pyproject.toml")).cards or ())
     referee = Referee(wishes=wishes, catalogue=cards, root=Path.cwd())
     return compare_commits((options.base, options.head), options.pytest_arguments, referee, options.rounds)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pytest_vramguard.side_by_side import ComparedCase, ComparedCommits
     from pytest_vramguard.verdict import Verdict
 
-HEADS: Final = ("test", "target", "ran on", "before", "now", "growth in bytes", "slower", "outcome")
+HEADS: Final = ("test", "target", "ran on", "before", "now", "growth in bytes", "slower", "outcomes")
 LEGEND: Final = "before, now: peak allocated in GiB; slower: step time, as the rounds in turn show it"
 
 
@@ -45,7 +45,11 @@ def _row(case: ComparedCase) -> tuple[str, ...]:
     growth = "-" if before_bytes is None or now_bytes is None else f"{now_bytes - before_bytes:+d}"
     sizes = ["-" if size_bytes is None else f"{size_bytes / GIB:.2f}" for size_bytes in peaks_bytes]
     slower = next((_slower_text(verdict) for verdict in case.now.verdicts if verdict.gate == "slowdown"), "-")
-    return (case.now.id, case.now.target, case.now.device.kind, *sizes, growth, slower, case.now.outcome.value)
+    return (case.now.id, case.now.target, case.now.device.kind, *sizes, growth, slower, _outcomes_text(case.now))
+
+
+def _outcomes_text(case: CaseResult) -> str:
+    return ", ".join(f"{verdict.gate} {verdict.outcome.value}" for verdict in case.verdicts)
 
 
 def _peak_bytes(case: CaseResult) -> int | None:
@@ -57,12 +61,12 @@ def _slower_text(verdict: Verdict) -> str:
 
 
 def _row_text(row: tuple[str, ...], widths: list[int]) -> str:
-    *cells, outcome = row
+    *cells, outcomes = row
     texts = [
         cell.ljust(width) if column < 3 else cell.rjust(width)
         for column, (cell, width) in enumerate(zip(cells, widths, strict=False))
     ]
-    return "  ".join([*texts, outcome])
+    return "  ".join([*texts, outcomes])
 
 
 def _open_lines(cases: Iterable[CaseResult]) -> list[str]:

@@ -6,6 +6,7 @@ import random
 from dataclasses import dataclass, field, replace
 from math import exp, log
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -21,6 +22,8 @@ from pytest_vramguard.verdict import Outcome, Verdict
 from tests import samples
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from pytest_vramguard.compare.rounds import Side
     from pytest_vramguard.reading import Measurement, Reading
     from pytest_vramguard.report import CaseResult, Report
@@ -52,7 +55,9 @@ class Played:
         return samples.report(*self.script(side, number))
 
 
-def compared(script: Any, *, most_rounds: int = MOST_ROUNDS, **asked: str) -> tuple[ComparedCommits, Played]:
+def compared(
+    script: Any, *, most_rounds: int = MOST_ROUNDS, asked: Mapping[str, str] = MappingProxyType({})
+) -> tuple[ComparedCommits, Played]:
     """Compare what `script` returns under the limits that the command line asks for."""
     wishes = wishes_of_mapping(asked, "command line: --", LIMIT_KEYS, Path())
     played = Played(script=script)
@@ -118,7 +123,7 @@ def test_the_command_line_is_stronger_than_the_marker(
     limits: tuple[tuple[str, str], ...], asked: dict[str, str], limit: int
 ) -> None:
     """Limits come from the command line, then from the test in the newer commit, then from the defaults."""
-    found, _ = compared(sized(1000, 1000, limits=limits), **asked)
+    found, _ = compared(sized(1000, 1000, limits=limits), asked=asked)
 
     assert limit == verdicts(found)["growth"].limit
 
@@ -156,7 +161,7 @@ def test_a_case_without_steps_has_no_step_time_to_judge() -> None:
         return [replace(case, reading=samples.measurement(step_count=0))]
 
     assert {"growth"} == set(verdicts(compared(stepless)[0]))
-    assert verdicts(compared(stepless, max_slowdown="5%")[0])["slowdown"].is_red
+    assert verdicts(compared(stepless, asked={"max_slowdown": "5%"})[0])["slowdown"].is_red
 
 
 def test_cases_of_one_commit_are_named() -> None:

@@ -70,15 +70,18 @@ def test_rounds_in_turn(ratios: list[float], outcome: Outcome) -> None:
 
 def test_what_a_failure_says() -> None:
     """It names the slowdown, the interval and what it rests on."""
-    assert judged_pairs(*[1.25] * 4, *[1.2] * 4) == Verdict(
+    verdict = judged_pairs(*[1.25] * 4, *[1.2] * 4)
+
+    assert verdict == Verdict(
         gate="slowdown",
         metric="longer step time",
         outcome=Outcome.FAIL,
-        observed=pytest.approx(0.225, abs=0.001),
+        observed=verdict.observed,
         limit=0.1,
         unit="share",
         reason="interval of 99% from +20.0 % to +25.0 % (8 rounds in turn) lies beyond the limit",
     )
+    assert verdict.observed == pytest.approx(0.225, abs=0.001)
 
 
 def test_doubt_after_rounds_in_turn_is_red() -> None:
@@ -133,7 +136,8 @@ def test_steps_that_warm_up_or_are_void_do_not_count() -> None:
 
     verdict = gate(baseline(*around(1.0)), job_spread=0.0).judge(now, CARD)
 
-    assert (Outcome.PASS, 0.0) == (verdict.outcome, pytest.approx(verdict.observed, abs=1e-9))
+    assert Outcome.PASS is verdict.outcome
+    assert verdict.observed == pytest.approx(0, abs=1e-9)
 
 
 def test_too_few_steps() -> None:
