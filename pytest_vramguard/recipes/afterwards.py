@@ -50,15 +50,24 @@ def _evaluate(trainer: Trainer, table: DataTable, source: DataSource, watch: Wat
 
 
 def _generate(recipe: Recipe, trainer: Trainer, table: GenerationTable, source: DataSource, watch: Watch) -> None:
-    """Generate as many tokens as are allowed, whatever they are: an emulated card could not tell which of them is the last."""
+    """Generate as many tokens as are allowed: which of them would end a sequence is not known on an emulated card."""
     model: Any = trainer.model
-    prompts_BT = torch.tensor(synthetic_rows(table.batch_size, table.prompt_length, source), device=trainer.args.device)  # noqa: N806 (batch, tokens)
+    rows = synthetic_rows(table.batch_size, table.prompt_length, source)
+    prompts_BT = torch.tensor(rows, device=trainer.args.device)  # noqa: N806 (batch, tokens)
+    config = {**table.config, "eos_token_id": None}
     with watch.phase("generate"), refusals(recipe, "generation"):
         model.eval()
-        model.generate(
-            input_ids=prompts_BT,
-            attention_mask=torch.ones_like(prompts_BT),
-            **{**table.config, "eos_token_id": None},
+        generated = model.generate(input_ids=prompts_BT, attention_mask=torch.ones_like(prompts_BT), **config)
+    _check_length(recipe, table, getattr(generated, "sequences", generated).shape[1] - table.prompt_length)
+
+
+def _check_length(recipe: Recipe, table: GenerationTable, tokens: int) -> None:
+    """Refuse a generation that ended early: its peak would be that of a shorter one."""
+    expected = table.config["max_new_tokens"]
+    if tokens != expected:
+        raise RecipeError(
+            f"{recipe.source}: generation: ended after {tokens} tokens, expected {expected}, as values that are computed"
+            " on a real card alone may end it; drop what looks at them, such as num_beams or stop_strings"
         )
 
 

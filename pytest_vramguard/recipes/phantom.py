@@ -19,7 +19,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from pytest_vramguard.recipes.releases import DTYPE_KEY
-from pytest_vramguard.recipes.safetensors_header import Entry, beginning
+from pytest_vramguard.recipes.safetensors_header import CODES, Entry, beginning
 from pytest_vramguard.units import GIB
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _shards(tensors: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
 def _write_weights(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     """Write a safetensors file whose header describes `tensors` and whose data is a hole of the right size."""
     entries = [
-        Entry(name=name, dtype=str(tensor.dtype).removeprefix("torch."), shape=tuple(tensor.shape), size_bytes=tensor.nbytes)
+        Entry(name=name, code=_code(tensor), shape=tuple(tensor.shape), size_bytes=tensor.nbytes)
         for name, tensor in tensors.items()
     ]
     first, starts = beginning(entries, {"format": "pt"})
@@ -114,6 +114,10 @@ def _write_weights(path: Path, tensors: dict[str, torch.Tensor]) -> None:
         file.write(first)
         file.truncate(starts[-1])
         _read_ahead_nothing(file.fileno(), starts)
+
+
+def _code(tensor: torch.Tensor) -> str:
+    return CODES[str(tensor.dtype).removeprefix("torch.")]
 
 
 def _read_ahead_nothing(descriptor: int, places: list[int]) -> None:

@@ -36,11 +36,7 @@ def sparse_files() -> Iterator[None]:
     written_whole = torch_files.serialize_file
 
     def write(tensors: dict[str, Any], filename: str | PathLike[str], metadata: dict[str, str] | None = None) -> None:
-        contents = [_content(name, tensor) for name, tensor in tensors.items()]
-        if all(entry.dtype in CODES for entry, _content in contents):
-            _write(contents, Path(filename), metadata or {})
-        else:  # a type that is rare, and newer than the table
-            written_whole(tensors, filename, metadata=metadata)
+        _write([_content(name, tensor) for name, tensor in tensors.items()], Path(filename), metadata or {})
 
     torch_files.serialize_file = write
     try:
@@ -50,13 +46,13 @@ def sparse_files() -> Iterator[None]:
 
 
 def _content(name: str, tensor: Any) -> tuple[Entry, Bytes]:
-    """Return a tensor as safetensors hands it to its writer: by its address, or in releases before 0.8 as a copy."""
+    """Return a tensor as safetensors hands it to its writer: by its address, or before release 0.8 as a copy."""
     if isinstance(tensor, dict):
-        content, dtype, shape = tensor["data"], tensor["dtype"], tensor["shape"]
+        content, code, shape = tensor["data"], CODES[tensor["dtype"]], tensor["shape"]
     else:
-        content, dtype, shape = (ctypes.c_ubyte * tensor.data_len).from_address(tensor.data_ptr), tensor.dtype, tensor.shape
+        content, code, shape = (ctypes.c_ubyte * tensor.data_len).from_address(tensor.data_ptr), tensor.dtype, tensor.shape
     searched: Bytes = np.frombuffer(content, np.bool_)  # booleans are searched the fastest
-    return Entry(name=name, dtype=dtype, shape=tuple(shape), size_bytes=searched.size), searched
+    return Entry(name=name, code=code, shape=tuple(shape), size_bytes=searched.size), searched
 
 
 def _write(contents: Sequence[tuple[Entry, Bytes]], path: Path, metadata: Mapping[str, str]) -> None:

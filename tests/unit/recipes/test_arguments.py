@@ -54,7 +54,9 @@ def test_training_arguments_are_those_of_the_recipe(recipe: Recipe) -> None:
 )
 def test_overruled_training_arguments(recipe: Recipe, key: str, value: object, expected: object) -> None:
     """A case trains a few steps and leaves nothing behind, whatever the recipe says of saving and reporting."""
-    assert expected == getattr(built(recipe.with_overrides(training={key: value})).training, key)
+    recipe = recipe.with_overrides(training={key: value}, data={"max_samples": 1})
+
+    assert expected == getattr(built(recipe).training, key)
 
 
 def test_recipe_keeps_its_tables(recipe: Recipe) -> None:
@@ -165,3 +167,16 @@ def test_all_faults_at_once(recipe: Recipe) -> None:
         "training.x: unknown key, expected an argument of TrainingArguments",
     ]
     assert expected == faults(faulty)
+
+
+def test_unknown_keys_of_what_follows_the_training(recipe: Recipe) -> None:
+    """Keys of `[generation]` and `[merge]` are compared with what takes them before anything is trained."""
+    wrong = recipe.with_overrides(generation={"max_new_tokens": 4, "prompt_length": 4, "num_beam": 2}, merge={"safe": True})
+    with pytest.raises(RecipeError) as caught:
+        built(wrong)
+
+    assert [
+        f"{recipe.source}: merge.safe: unknown key, expected an argument of merge_and_unload",
+        f"{recipe.source}: generation.num_beam: unknown key, expected an argument of GenerationConfig;"
+        " did you mean 'num_beams'?",
+    ] == str(caught.value).splitlines()

@@ -12,7 +12,15 @@ from transformers import AutoTokenizer
 from pytest_vramguard.errors import RecipeError
 from pytest_vramguard.models import tokenizer_folder
 from pytest_vramguard.recipes import DataTable
-from pytest_vramguard.recipes.data import Collator, DataSource, Samples, TrainingData, read_conversations, training_data
+from pytest_vramguard.recipes.data import (
+    Collator,
+    DataSource,
+    Samples,
+    TrainingData,
+    evaluation_data,
+    read_conversations,
+    training_data,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +36,12 @@ def fed(
     """Return the training data of a table with the shipped tokenizer, or that in `folder`."""
     source = DataSource(tokenizer_folder=folder or tokenizer_folder(), vocab_size=vocab_size, seed=seed)
     return training_data(table, source, count=count)
+
+
+def worst(table: DataTable) -> TrainingData:
+    """Return two samples, each the longest of the table."""
+    source = DataSource(tokenizer_folder=tokenizer_folder(), vocab_size=50_000, seed=1)
+    return training_data(table, source, count=2, worst=True)
 
 
 def rows_at(folder: Path, text: str) -> DataTable:
@@ -223,3 +237,34 @@ def test_ids_outside_the_vocabulary(tmp_path: Path) -> None:
         " put the model's own tokenizer into its folder, or use data.synthetic_length"
     ) == str(caught.value)
     assert fed(table, vocab_size=largest + 1).samples.rows
+
+
+def test_the_worst_batch_is_of_the_longest_row(tmp_path: Path) -> None:
+    """Every sample is the longest of all rows, also of those that the steps would not reach, and padded as it would be."""
+    longest = '{"instruction": "Where to, and when, and by which train?", "output": "Home."}\n'
+    table = replace(rows_at(tmp_path, QUESTION * 3 + longest + QUESTION), pad_to_multiple_of=64)
+    rows = fed(table, count=5).samples.rows
+
+    data = worst(table)
+
+    assert [max(rows, key=len)] * 2 == [data.samples[0], data.samples[1]]
+    assert 64 == data.sample_tokens
+
+
+def test_the_worst_batch_is_cut_and_counted_as_any(tmp_path: Path) -> None:
+    """`max_length` cuts the longest row too, and `max_samples` says how many rows there are to choose from."""
+    longest = '{"instruction": "Where to, and when?", "output": "Home."}\n'
+    table = rows_at(tmp_path, QUESTION + longest)
+    first = fed(table, count=1).samples.rows[0]
+
+    assert [first] == list(worst(replace(table, max_samples=1)).samples.rows)
+    assert [first[:3]] == list(worst(replace(table, max_length=3, max_samples=1)).samples.rows)
+
+
+@pytest.mark.parametrize(("max_samples", "count"), [(None, 3), (2, 2), (9, 3)])
+def test_every_row_is_evaluated_once(tmp_path: Path, max_samples: int | None, count: int) -> None:
+    """An evaluation goes through the whole file, or through its first `max_samples` rows."""
+    table = replace(rows_at(tmp_path, QUESTION * 3), max_samples=max_samples)
+    data = evaluation_data(table, DataSource(tokenizer_folder=tokenizer_folder(), vocab_size=50_000, seed=1))
+
+    assert count == len(data.samples) == len(data.samples.rows)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_vramguard.errors import RecipeError
-from pytest_vramguard.recipes import DataTable, DistributedTable, Recipe, load_recipe
+from pytest_vramguard.recipes import DataTable, DistributedTable, GenerationTable, Recipe, load_recipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,6 +86,65 @@ def test_data_is_found_beside_the_recipe(load: Callable[[str], Recipe], tmp_path
     assert expected == recipe.data
 
 
+def test_nothing_is_done_after_the_steps_unless_asked_for(load: Callable[[str], Recipe]) -> None:
+    """A recipe that says nothing of it is neither evaluated nor saved, nor does it generate or merge."""
+    recipe = load(f"{SMALLEST}[eval_data]\npath = 'eval.jsonl'\n[training]\ndo_eval = false\nsave_strategy = 'no'\n")
+
+    assert (None, None, False, None) == (recipe.eval_data, recipe.generation, recipe.saves, recipe.merge)
+
+
+@pytest.mark.parametrize("asked", ["do_eval = true", "eval_strategy = 'steps'", "evaluation_strategy = 'epoch'"])
+def test_evaluation_has_data_of_its_own(load: Callable[[str], Recipe], tmp_path: Path, asked: str) -> None:
+    """Where training asks for evaluation, the rows of `[eval_data]` are evaluated."""
+    recipe = load(f"{SMALLEST}[eval_data]\npath = 'eval.jsonl'\nmax_samples = 5\n[training]\n{asked}\n")
+
+    assert recipe.eval_data is not None
+    assert (tmp_path / "eval.jsonl", 5) == (recipe.eval_data.path, recipe.eval_data.max_samples)
+
+
+def test_evaluation_without_data_takes_that_of_the_training(load: Callable[[str], Recipe]) -> None:
+    """Without `[eval_data]` the same rows are evaluated that are trained on."""
+    recipe = load("[model]\npretrained_model_name_or_path = 'gpt2'\n[data]\npath = 'rows.jsonl'\n[training]\ndo_eval = true\n")
+
+    assert recipe.data == recipe.eval_data
+
+
+def test_the_phases_that_a_recipe_asks_for(load: Callable[[str], Recipe]) -> None:
+    """Tables and training arguments say what is done after the steps, in the words of the classes that do it."""
+    recipe = load(
+        f"{SMALLEST}[peft]\n[training]\nsave_strategy = 'epoch'\nprediction_loss_only = false\n[merge]\nsafe_merge = true\n"
+        "[generation]\nmax_new_tokens = 8\nprompt_length = 4\nnum_beams = 2\n"
+    )
+
+    expected = GenerationTable(prompt_length=4, batch_size=1, config={"max_new_tokens": 8, "num_beams": 2})
+    assert (True, True, {"safe_merge": True}) == (recipe.saves, recipe.keeps_predictions, recipe.merge)
+    assert expected == recipe.generation
+
+
+@pytest.mark.parametrize(
+    ("tables", "expected"),
+    [
+        (
+            "[training]\ndo_eval = true",
+            ["data.max_samples: missing, expected an integer of at least 1, as synthetic data that is evaluated has no end"],
+        ),
+        (
+            "[generation]\nbatch_size = 0",
+            [
+                "generation.max_new_tokens: missing, expected an integer of at least 1",
+                "generation.prompt_length: missing, expected an integer of at least 1",
+                "generation.batch_size: got 0 (int), expected an integer of at least 1",
+            ],
+        ),
+        ("[merge]", ["peft: missing, expected a table, as there is no adapter to merge; or drop [merge]"]),
+        ("[eval_data]", ["eval_data.path: missing, expected the path of a JSONL file; or give synthetic_length"]),
+    ],
+)
+def test_faulty_phases(load: Callable[[str], Recipe], tmp_path: Path, tables: str, expected: list[str]) -> None:
+    """What is missing for a phase is told when the recipe is read, and not after the training."""
+    assert expected == faults(lambda: load(f"{SMALLEST}{tables}\n"), tmp_path)
+
+
 def test_missing_file(tmp_path: Path) -> None:
     """A recipe that is not there is named."""
     missing = ["cannot be read: No such file or directory, expected a UTF-8 text file"]
@@ -98,7 +157,8 @@ def test_all_faults_at_once(load: Callable[[str], Recipe], tmp_path: Path) -> No
     text = "[modle]\n[model]\ndtyp = 1\nconfig = 3\n[quantization]\n[data]\npadding = 'shortest'\nmax_length = 0\n"
 
     expected = [
-        "modle: unknown key, expected one of model, quantization, peft, training, data, distributed; did you mean 'model'?",
+        "modle: unknown key, expected one of model, quantization, peft, training, data, eval_data, generation, merge,"
+        " distributed; did you mean 'model'?",
         "model.dtyp: unknown key, expected one of pretrained_model_name_or_path, config, dtype, torch_dtype,"
         " attn_implementation, experts_implementation, use_safetensors, variant; did you mean 'dtype'?",
         "model.pretrained_model_name_or_path: missing, expected a non-empty string",
@@ -129,7 +189,7 @@ def test_all_faults_at_once(load: Callable[[str], Recipe], tmp_path: Path) -> No
 )
 def test_faulty_data(load: Callable[[str], Recipe], tmp_path: Path, data: str, expected: str) -> None:
     """What is wrong with [data] is told without running the recipe."""
-    keys = "path, synthetic_length, max_length, padding, pad_to_multiple_of"
+    keys = "path, synthetic_length, max_length, padding, pad_to_multiple_of, max_samples"
     text = f'[model]\npretrained_model_name_or_path = "gpt2"\n[data]\n{data}\n'
 
     assert [expected.format(keys=keys)] == faults(lambda: load(text), tmp_path)
@@ -202,7 +262,8 @@ def test_override_with_none_drops_the_key(load: Callable[[str], Recipe]) -> None
     [
         (
             {"trainin": {}},
-            "trainin: unknown key, expected one of model, quantization, peft, training, data, distributed;"
+            "trainin: unknown key, expected one of model, quantization, peft, training, data, eval_data, generation, merge,"
+            " distributed;"
             " did you mean 'training'?",
         ),
         ({"training": 3}, "training: got 3 (int), expected a table"),

@@ -66,6 +66,53 @@ def test_tokens_of_batches_that_differ(recipe: Recipe, watch: ListWatch, tmp_pat
     assert [*LOADED, "step of None", "step of None ended"] == watch.events
 
 
+def ended(*phases: str) -> list[str]:
+    """Return what a watch writes about phases that end well."""
+    return [event for phase in phases for event in (phase, f"{phase} ended")]
+
+
+def test_what_a_recipe_asks_for_after_the_steps(
+    recipe: Recipe, watch: ListWatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evaluation, generation, saving and merging are phases of their own, in this order, and leave no file behind."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    asking = recipe.with_overrides(
+        training={"do_eval": True, "save_strategy": "epoch", "prediction_loss_only": False},
+        eval_data={"synthetic_length": 8, "max_samples": 3},
+        generation={"max_new_tokens": 4, "prompt_length": 6, "do_sample": True},
+        merge={"safe_merge": True},
+    )
+    run(asking, steps=1, watch=watch)
+
+    assert [*LOADED, *STEP, *ended("eval", "generate", "save", "merge")] == watch.events
+    assert [] == list(tmp_path.glob("vramguard-run-*"))
+
+
+def test_a_full_model_is_saved(recipe: Recipe, watch: ListWatch) -> None:
+    """Without an adapter the whole model is saved, and there is no other phase unless it is asked for."""
+    run(recipe.with_overrides(peft=None, training={"save_strategy": "epoch"}), steps=1, watch=watch)
+
+    assert [*LOADED, *STEP, *ended("save")] == watch.events
+
+
+def test_a_generation_that_ends_early_is_refused(recipe: Recipe, watch: ListWatch) -> None:
+    """Its peak would be that of a shorter one, so the message says what may have ended it."""
+    asking = recipe.with_overrides(generation={"max_new_tokens": 4, "prompt_length": 6, "max_time": 1e-9})
+    with pytest.raises(RecipeError) as caught:
+        run(asking, steps=1, watch=watch)
+
+    assert f"{recipe.source}: generation: ended after 1 tokens, expected 4, as values that" in str(caught.value)
+
+
+def test_an_adapter_that_cannot_be_merged(recipe: Recipe, watch: ListWatch) -> None:
+    """A prompt has no weights to merge into, which the message says by its type."""
+    prompt = {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": 2, "target_modules": None}
+    with pytest.raises(RecipeError) as caught:
+        run(recipe.with_overrides(peft=prompt, merge={}), steps=1, watch=watch)
+
+    assert f"{recipe.source}: merge: an adapter of type PROMPT_TUNING cannot be merged; drop [merge]" == str(caught.value)
+
+
 def test_failing_step(recipe: Recipe, watch: ListWatch, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception of the training goes through the step in which it happened, to the caller."""
 
