@@ -31,6 +31,7 @@ LIBRARIES = {
     "libcufft.so.11": "nvidia/cufft/lib/libcufft.so.11",
     "libcupti.so.12": "nvidia/cuda_cupti/lib/libcupti.so.12",
     "libcudnn.so.8": "nvidia/cudnn/lib/libcudnn.so.8",
+    "libnvJitLink.so.12": "nvidia/nvjitlink/lib/libnvJitLink.so.12",
     "libnccl.so.2": "nvidia/nccl/lib/libnccl.so.2",
     "libcusolver.so.12": "nvidia/cu13/lib/libcusolver.so.12",
     "libcusparse.so.12": "nvidia/cu13/lib/libcusparse.so.12",

@@ -119,6 +119,8 @@ dist.destroy_process_group()
 """Makes a group and executes its argument in it."""
 
 
+UUID: Final = "GPU-7672616d-6772-8064-8000-0000000000"
+"""What the UUIDs of emulated cards begin with; their number follows."""
 DATA_PARALLEL: Final = """
 import torch
 
@@ -295,7 +297,16 @@ def test_a_rank_that_there_is_not_is_named(vramguard: Any) -> None:
     assert "rank 3: asked for with --ranks, but no such rank used a card" == ended.cases[-1]["reading"]["reason"]
 
 
-@pytest.mark.parametrize(("listed", "seen"), [("1,0", "01 00"), ("2", "02"), ("1,0,1", ""), ("3,7,1", "03")])
+@pytest.mark.parametrize(
+    ("listed", "seen"),
+    [
+        ("1,0", "01 00"),
+        ("2", "02"),
+        ("1,0,1", ""),
+        ("3,7,1", "03"),
+        (f"{UUID}03,{UUID}01", "03 01"),
+    ],
+)
 def test_order_of_visible_cards(vramguard: Any, listed: str, seen: str) -> None:
     """CUDA_VISIBLE_DEVICES chooses cards and their order, up to the first that there is not; a repeated one leaves none."""
     code = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from pytest_vramguard.devices.emulated.known.event_times import event_times_seen
 from pytest_vramguard.devices.emulated.known.mode import KnownValues
+from pytest_vramguard.devices.emulated.known.threads import entered_by_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -303,3 +306,30 @@ def test_host_copy_of_known_values_through_a_view(view: Callable[[Tensor], Tenso
 def test_large_results_stay_unknown(values: KnownValues) -> None:
     """A result too large to be kept is not computed, and costs no time."""
     assert not values.known.holds(torch.zeros(LARGE, device="cuda"))
+
+
+@pytest.mark.parametrize("kind", ["function", "class", "pool"])
+def test_threads_follow_values(values: KnownValues, kind: str) -> None:
+    """In a thread of one's own known values are true, and a read of an unknown one is reported."""
+    found: list[object] = []
+
+    def look() -> None:
+        found.append((known([[1, 0, 3]]) > 0).nonzero()[:, 1].tolist())
+        found.append(bool(torch.randn(4, device="cuda").argmax() > 2))
+
+    class Looker(threading.Thread):
+        def run(self) -> None:
+            look()
+
+    before = values.log.reads.total()
+    with entered_by_threads(values):
+        if kind == "pool":
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(look).result()
+        else:
+            thread = Looker() if kind == "class" else threading.Thread(target=look)
+            thread.start()
+            thread.join()
+
+    assert [[0, 2], False] == found
+    assert before + 1 == values.log.reads.total()

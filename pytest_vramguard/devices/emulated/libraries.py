@@ -43,6 +43,7 @@ SONAMES_BY_MAJOR: Final = {
         "libcufft.so.11",
         "libcudnn.so.8",
         "libcupti.so.12",
+        "libnvJitLink.so.12",
     ),
     13: (
         *_DRIVER,

@@ -65,6 +65,10 @@ def cuda_programme(body: str) -> tuple[str, ...]:
     return sys.executable, "-c", f"import ctypes\nrt = ctypes.CDLL('libcudart.so.13')\nn = ctypes.c_int(-1)\n{body}"
 
 
+UUID: Final = "GPU-7672616d-6772-8064-8000-0000000000"
+"""What the UUIDs of emulated cards begin with; their number follows."""
+
+
 class TestText:
     """vg_place."""
 
@@ -171,10 +175,18 @@ class TestEnvironment:
         assert (0, "100 0\n", "") == (done.returncode, done.stdout, done.stderr)
 
     @pytest.mark.parametrize(
-        ("listed", "visible"), [("", 0), ("0", 1), ("2,0", 2), ("0,1,2", 3), ("0,3,1", 1), ("-1,0", 0), ("none", 0), ("1,", 1)]
+        ("listed", "visible"),
+        [
+            *(("", 0), ("0", 1), ("2,0", 2), ("0,1,2", 3), ("0,3,1", 1), ("-1,0", 0), ("none", 0), ("1,", 1)),
+            *((f"{UUID}02,{UUID}00", 2), (f"{UUID}02,1", 1), (f"0,{UUID}02", 1), (f"{UUID}01,{UUID}01", 0), (f"{UUID}03", 0)),
+            *((UUID, 0), ("GPU-", 0), (f"MIG-{UUID}00/0/0", 0)),
+        ],
     )
     def test_cuda_sees_the_cards_that_it_is_left(self, folder: Path, listed: str, visible: int) -> None:
-        """CUDA_VISIBLE_DEVICES hides cards from runtime and driver, up to the first number without a card; NVML sees all."""
+        """CUDA_VISIBLE_DEVICES hides cards from runtime and driver, up to the first that there is not; NVML sees all.
+
+        A UUID may be cut short as long as one card alone is meant. No emulated card has a MIG instance.
+        """
         code = (
             "import ctypes; n = ctypes.c_int(-1); counts = []\n"
             "for library, function in (('cudart.so.13', 'cudaGetDeviceCount'), ('cuda.so.1', 'cuDeviceGetCount'),\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -30,8 +31,12 @@ COUNT_BYTES = 8
 """Of the count that shapes a result and is copied to the host. Source: torch, aten/src/ATen/native/cuda/Nonzero.cu."""
 # What a graph captures is not done, so nothing that it will write is known, and a read fails as on a real card.
 _capturing = torch.cuda.is_current_stream_capturing
-_fake_mode = torch._C._get_dispatch_mode
-_FAKE = torch._C._TorchDispatchModeKey.FAKE
+# Where one is active, operators have no data. In torch 2.1 it is a mode like any other, and sees them before this one does.
+_fake_mode: Callable[[], object] = (
+    partial(torch._C._get_dispatch_mode, torch._C._TorchDispatchModeKey.FAKE)
+    if hasattr(torch._C, "_get_dispatch_mode")
+    else lambda: None
+)
 
 
 class KnownValues(TorchDispatchMode):
@@ -86,7 +91,7 @@ class KnownValues(TorchDispatchMode):
         if types and any(hasattr(kind, "__tensor_flatten__") for kind in types):
             return NotImplemented  # a tensor made of others (DTensor): it runs first, and its parts come by here
         plan = plan_of(func)
-        if plan.indifferent or _fake_mode(_FAKE) is not None:  # DTensor and torch.compile ask what a result would be like
+        if plan.indifferent or _fake_mode() is not None:  # DTensor and torch.compile ask what a result would be like
             return func(*args, **kwargs) if kwargs else func(*args)
         if plan.kind is not Kind.PURE and _capturing():
             return self._unknown(func, plan, args, kwargs or {})

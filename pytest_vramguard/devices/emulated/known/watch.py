@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_vramguard.devices.emulated import libraries
 from pytest_vramguard.devices.emulated.known.event_times import event_times_seen
+from pytest_vramguard.devices.emulated.known.threads import entered_by_threads
 from pytest_vramguard.devices.emulated.known.triton_writes import triton_writes_seen
 
 if TYPE_CHECKING:
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 @contextmanager
 def watching(values: KnownValues) -> Iterator[None]:
     """Keep `values` real, whatever writes to them, and note in their log what is asked and not computed."""
-    with triton_writes_seen(values.known.forget), event_times_seen(values.log.note_time), values:
+    with (
+        triton_writes_seen(values.known.forget),
+        event_times_seen(values.log.note_time),
+        entered_by_threads(values),
+        values,
+    ):
         try:
             yield
         finally:

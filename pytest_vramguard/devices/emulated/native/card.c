@@ -158,6 +158,14 @@ void vg_card_uuid(int own, unsigned char bytes[16])
     bytes[15] = (unsigned char)own;
 }
 
+void vg_card_uuid_text(int own, char text[VG_UUID_TEXT_BYTES])
+{
+    unsigned char b[16];
+    vg_card_uuid(own, b);
+    snprintf(text, VG_UUID_TEXT_BYTES, "GPU-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2], b[3],
+             b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+}
+
 void vg_uuid(int device, unsigned char bytes[16])
 {
     vg_card_uuid(vg_card_of(device), bytes);

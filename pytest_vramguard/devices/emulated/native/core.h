@@ -61,6 +61,9 @@ VG_API const vg_card *vg_the_card(void);
 VG_API bool vg_attribute(int attribute, int device, int *value);
 VG_API void vg_uuid(int device, unsigned char bytes[16]);
 VG_API void vg_card_uuid(int card, unsigned char bytes[16]);
+#define VG_UUID_TEXT_BYTES 41
+/* As nvidia-smi shows it: GPU- and groups of hexadecimal digits. */
+VG_API void vg_card_uuid_text(int card, char text[VG_UUID_TEXT_BYTES]);
 /* Which card of the node a device of this process is, by the order in CUDA_VISIBLE_DEVICES; -1 if there is no such device. */
 VG_API int vg_card_of(int device);
 /* Which device of this process a card of the node is, or -1 if it may not see the card. */

@@ -33,7 +33,8 @@ result vg_nccl_failed(result code, const char *why)
 
 /* ---- version and words ---------------------------------------------------------------------------------------------------- */
 
-/* Source: nccl.h of NCCL 2.28, NCCL_VERSION_CODE = major * 10000 + minor * 100 + patch. */
+/* The NCCL of torch 2.14, whatever the torch: nothing here knows which one it was built with, and PyTorch names that one by itself
+ * (torch.cuda.nccl.version()). Source: nccl.h of NCCL 2.28, NCCL_VERSION_CODE = major * 10000 + minor * 100 + patch. */
 result ncclGetVersion(int *version)
 {
     *version = 22803;

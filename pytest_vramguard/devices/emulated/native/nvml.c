@@ -78,21 +78,13 @@ result nvmlDeviceGetHandleByIndex_v2(unsigned index, device *found)
     return known(*found) ? SUCCESS : INVALID_ARGUMENT;
 }
 
-static void uuid_text(int index, char *target, size_t capacity)
-{
-    unsigned char b[16];
-    vg_card_uuid(index, b);
-    snprintf(target, capacity, "GPU-%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2], b[3], b[4], b[5],
-             b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
-}
-
 static void bus_text(int index, char *target, size_t capacity) { snprintf(target, capacity, "00000000:%02X:00.0", index + 1); }
 
 result nvmlDeviceGetHandleByUUID(const char *uuid, device *found)
 {
-    char own[64];
+    char own[VG_UUID_TEXT_BYTES];
     for (unsigned index = 0; index < card_count(); index++) {
-        uuid_text((int)index, own, sizeof own);
+        vg_card_uuid_text((int)index, own);
         if (strcmp(own, uuid) == 0)
             return nvmlDeviceGetHandleByIndex_v2(index, found);
     }
@@ -114,10 +106,10 @@ result nvmlDeviceGetName(device own, char *name, unsigned capacity)
 
 result nvmlDeviceGetUUID(device own, char *uuid, unsigned capacity)
 {
-    char value[64];
+    char value[VG_UUID_TEXT_BYTES];
     if (!known(own))
         return INVALID_ARGUMENT;
-    uuid_text(index_of(own), value, sizeof value);
+    vg_card_uuid_text(index_of(own), value);
     return text(uuid, capacity, value);
 }
 

@@ -3,7 +3,9 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
+#define GPU "GPU-"
 #define UNCOUNTED (-1)
 static _Atomic int visible_count = UNCOUNTED;
 static int visible[VG_MAX_CARDS]; /* cards of the node, in the order of the process's devices */
@@ -21,22 +23,51 @@ static bool listed(int count, long number)
     return false;
 }
 
-/* Takes the ordinals of CUDA_VISIBLE_DEVICES in order, up to the first that no card has; a repeated one leaves none.
+/* The card of the ordinal at `at`; `end` is set behind it. -1 if it is none. */
+static long card_by_ordinal(const char *at, const char **end)
+{
+    char *behind;
+    long ordinal = strtol(at, &behind, 10);
+    *end = behind;
+    return behind != at && ordinal < vg_the_card()->count ? ordinal : -1;
+}
+
+/* The one card whose UUID begins with the text up to the next comma; -1 if there is none, or more than one. */
+static long card_by_uuid(const char *at, const char **end)
+{
+    size_t length = strcspn(at, ",");
+    long found = -1;
+    *end = at + length;
+    for (int card = 0; card < vg_the_card()->count; card++) {
+        char uuid[VG_UUID_TEXT_BYTES];
+        vg_card_uuid_text(card, uuid);
+        if (strncmp(uuid, at, length) != 0)
+            continue;
+        if (found >= 0)
+            return -1;
+        found = card;
+    }
+    return found;
+}
+
+/* Takes the cards of CUDA_VISIBLE_DEVICES in order, up to the first that there is not; a repeated one leaves none. The list has
+ * ordinals or, if it begins with GPU-, UUIDs, which may be cut short. MIG- names a part of a card, which no emulated one has.
  * Sources: CUDA C++ Programming Guide 13.0, "CUDA Environment Variables"; torch/cuda/__init__.py, _parse_visible_devices. */
 static int take_visible(const char *list)
 {
+    bool by_uuid = strncmp(list, GPU, strlen(GPU)) == 0;
     int count = 0;
-    for (const char *at = list;; at++) {
-        char *end;
-        long ordinal = strtol(at, &end, 10);
-        if (end == at || ordinal < 0 || ordinal >= vg_the_card()->count)
+    for (const char *at = list, *end;; at = end + 1) {
+        if (by_uuid && strncmp(at, GPU, strlen(GPU)) != 0)
             return count;
-        if (listed(count, ordinal))
+        long card = by_uuid ? card_by_uuid(at, &end) : card_by_ordinal(at, &end);
+        if (card < 0)
+            return count;
+        if (listed(count, card))
             return 0;
-        visible[count++] = (int)ordinal;
+        visible[count++] = (int)card;
         if (*end != ',')
             return count;
-        at = end;
     }
 }
 
