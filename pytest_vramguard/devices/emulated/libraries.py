@@ -20,7 +20,23 @@ CARD_VARIABLE: Final = "VRAMGUARD_CARD"
 """Environment variable that carries the card to child processes; see `card.c`."""
 # The order matters: a library finds those it needs among the ones before it.
 SONAMES_BY_MAJOR: Final = {
-    12: ("libcuda.so.1", "libcudart.so.12", "libcublasLt.so.12", "libcublas.so.12", "libnccl.so.2", "libnvidia-ml.so.1"),
+    12: (
+        "libcuda.so.1",
+        "libcudart.so.12",
+        "libcublasLt.so.12",
+        "libcublas.so.12",
+        "libnccl.so.2",
+        "libnvidia-ml.so.1",
+        "libcusolver.so.11",
+        "libcusparse.so.12",
+        "libcusparseLt.so.0",
+        "libcufft.so.11",
+        "libcudnn.so.9",
+        "libcurand.so.10",
+        "libcufile.so.0",
+        "libnvJitLink.so.12",
+        "libnvshmem_host.so.3",
+    ),
     13: (
         "libcuda.so.1",
         "libcudart.so.13",
@@ -36,6 +52,7 @@ SONAMES_BY_MAJOR: Final = {
         "libcurand.so.10",
         "libcufile.so.0",
         "libcupti.so.13",
+        "libnvJitLink.so.13",
         "libnvshmem_host.so.3",
     ),
 }

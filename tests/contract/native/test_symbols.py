@@ -19,9 +19,12 @@ NOT_INITIALIZED: Final = 1
 """CUBLAS_STATUS_NOT_INITIALIZED."""
 POINTER_MODE_DEVICE: Final = 1
 """CUBLAS_POINTER_MODE_DEVICE."""
-NUMERIC: Final = {"libcublas.so.12", "libcublas.so.13", "libcusolver.so.12", "libcusparse.so.12", "libcudnn.so.9"}
+NUMERIC: Final = {
+    *("libcublas.so.12", "libcublas.so.13", "libcusolver.so.11", "libcusolver.so.12"),
+    *("libcusparse.so.12", "libcudnn.so.9"),
+}
 """Libraries of which some computations are generated: their operands and results are all device memory."""
-FOR_BOTH_MAJORS: Final = ("libcudart.", "libcublas.", "libcublasLt.")
+FOR_BOTH_MAJORS: Final = ("libcudart.", "libcublas.", "libcublasLt.", "libcusolver.", "libcufft.", "libnvJitLink.")
 """Beginnings of the names of libraries that are built for each major of CUDA."""
 each_library = pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.soname)
 

@@ -85,13 +85,17 @@ LIBRARIES = (
     Library("libnccl.so.2", ("nccl.c", "nccl_buffers.c", "nccl_collectives.c"), 5, versioned=False),  # ncclInvalidUsage
     Library("libnvidia-ml.so.1", ("nvml.c",), 3, versioned=False),  # NVML_ERROR_NOT_SUPPORTED
     Library("libcusolver.so.12", ("cusolver.c",), 9, versioned=True),  # CUSOLVER_STATUS_NOT_SUPPORTED
+    Library("libcusolver.so.11", ("cusolver.c",), 9, versioned=True, major=12),
     Library("libcusparse.so.12", ("cusparse.c",), 10, versioned=True),  # CUSPARSE_STATUS_NOT_SUPPORTED
     Library("libcusparseLt.so.0", ("cusparselt.c",), 10, versioned=False),
     Library("libcufft.so.12", ("cufft.c",), 16, versioned=True),  # CUFFT_NOT_SUPPORTED
+    Library("libcufft.so.11", ("cufft.c",), 16, versioned=True, major=12),
     Library("libcudnn.so.9", CUDNN_SOURCES, 3000, versioned=True),  # CUDNN_STATUS_NOT_SUPPORTED
     Library("libcurand.so.10", ("curand.c",), 204, versioned=True),  # CURAND_STATUS_ARCH_MISMATCH
     Library("libcufile.so.0", ("cufile.c",), 5009, versioned=False),  # CU_FILE_DEVICE_NOT_SUPPORTED
     Library("libcupti.so.13", ("cupti.c",), 27, versioned=True),  # CUPTI_ERROR_NOT_SUPPORTED
+    Library("libnvJitLink.so.13", ("nvjitlink.c",), 6, versioned=True),  # NVJITLINK_ERROR_INTERNAL
+    Library("libnvJitLink.so.12", ("nvjitlink.c",), 6, versioned=True, major=12),
     Library("libnvshmem_host.so.3", ("nvshmem.c",), 3, versioned=True, own_version="NVSHMEM"),  # NVSHMEMX_ERROR_NOT_SUPPORTED
 )
 
