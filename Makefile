@@ -60,12 +60,10 @@ compat: venv
 
 # Published measurements against the emulated card, each row with the versions of its time, and the report of it: GROUND_TRUTH is a
 # folder of such files. An interrupted run goes on where it stopped; environments are kept in ENVIRONMENTS where that is given.
-FIDELITY_FILES := peft_metamathqa hf_performance_guide raschka litgpt qwen_profiling ms_swift_benchmark torchtune fsdp_qlora \
-  trl_notebooks consumer_cards
 fidelity: venv
 	@test -d "$(GROUND_TRUTH)" || { echo "GROUND_TRUTH='$(GROUND_TRUTH)': no folder, expected one with published measurements"; exit 4; }
-	for name in $(FIDELITY_FILES); do $(BIN)/python -m tests.fidelity $(GROUND_TRUTH)/$$name.jsonl --answers build/fidelity \
-	  --out tests/fidelity/results/$$name.json $(if $(ENVIRONMENTS),--environments $(ENVIRONMENTS) --keep) || exit 1; done
+	$(BIN)/python -m tests.fidelity $(GROUND_TRUTH) --jobs 2 --answers build/fidelity --out tests/fidelity/results \
+	  $(if $(ENVIRONMENTS),--environments $(ENVIRONMENTS) --keep)
 	rm -rf build/fidelity
 	$(BIN)/python -m tests.fidelity.report
 

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import mkdtemp
+from threading import RLock
 from typing import Final
 
 from pytest_vramguard.errors import VramguardError
@@ -46,7 +47,10 @@ def load_eras(path: Path = HERE / "eras.toml") -> dict[str, Era]:
 
 
 class Environments:
-    """Environments in one folder, a folder each; and packages of other releases beside them, a folder each too."""
+    """Environments in one folder, a folder each; and packages of other releases beside them, a folder each too.
+
+    Safe to ask from several threads.
+    """
 
     def __init__(self, folder: Path | None, *, keep: bool) -> None:
         """Use `folder`, or a temporary one."""
@@ -54,6 +58,7 @@ class Environments:
         self._keep = keep
         self._made: list[Path] = []
         self._eras = load_eras()
+        self._lock = RLock()
 
     def python(self, key: str) -> Path:
         """Return the Python of an era, which is installed first where it is missing.
@@ -68,19 +73,21 @@ class Environments:
             raise EraError(f"{key}: no such era, expected one of {', '.join(self._eras)}; add it to tests/fidelity/eras.toml")
         environment = self._folder / key
         python = environment / "bin/python"
-        if not python.exists():
-            self._made.append(environment)
-            era = self._eras[key]
-            make_environment(environment)
-            install(python, f"torch==={era.torch}", *era.packages)  # === would else find a build for the processor alone
+        with self._lock:
+            if not python.exists():
+                self._made.append(environment)
+                era = self._eras[key]
+                make_environment(environment)
+                install(python, f"torch==={era.torch}", *era.packages)  # === would else find a build for the processor alone
         return python
 
     def package(self, key: str, requirement: str) -> Path:
         """Return a folder with this release of a pure package, to stand on the path before that of the era."""
         folder = self._folder / "packages" / requirement.replace("==", "-")
-        if not folder.exists():
-            self._made.append(folder)
-            install(self.python(key), "--no-deps", "--target", str(folder), requirement)
+        with self._lock:
+            if not folder.exists():
+                self._made.append(folder)
+                install(self.python(key), "--no-deps", "--target", str(folder), requirement)
         return folder
 
     def close(self) -> None:

@@ -1,12 +1,12 @@
 """The MetaMathQA comparison of PEFT: Llama-3.2-3B on an L40S, 5000 steps, counters exact to the byte.
 
-A run of 5000 steps would take an hour, so 31 stand for them: the longest batch as it comes, behind the shortest of the
-bucket before it, with the rest of its half of the bucket, and one whole typical bucket. What is fixed by the longest batch
-(the largest reserved) is taken as it is. What is taken over all steps comes from a curve through the sampled ones, applied
-to the lengths of all 5000: allocated is a straight line over the padded tokens, since what lives after a step are its
-outputs; reserved, where the cache was emptied after every step, a parabola over the padded tokens, with the outputs of the
-step before, which live until the forward pass is through; and where it was emptied after every tenth, a line over the
-longest batch since it was emptied, for each place in the ten.
+A run of 5000 steps would take an hour, so 49 stand for them: a short batch, one whole typical bucket, three batches each of six
+others, and the half with the long batches of the bucket that has the longest of all; the cache is emptied between them. What is
+fixed by the longest batch (the largest reserved) is taken as it is. What is taken over all steps comes from a curve through the
+sampled ones, applied to the lengths of all 5000: allocated is a straight line over the padded tokens, since what lives after a
+step are its outputs; reserved, where the cache was emptied after every step, lines between the sampled numbers of tokens, after
+what the outputs of the step before add, which live until the forward pass is through; and where it was emptied after every
+tenth, lines over the longest batch since it was emptied, for each place in the ten.
 """
 
 from __future__ import annotations
@@ -84,7 +84,6 @@ def _run(row: Row, period: int, every: str) -> Run | NotRebuilt:
     peft = PEFT_BY_ROW.get(software["peft"], software["peft"].partition(".dev")[0])
     packages = [f"peft=={peft}"]
     packages += SCIKIT_LEARN if row["method"] == "ADAMSS" else ()
-    steps = sampled()
     tokens = [window[3] / lengths.STEPS * len(row["windows"]) for window in row["windows"]]
     settings = {
         "model": row["model"],
@@ -93,7 +92,7 @@ def _run(row: Row, period: int, every: str) -> Run | NotRebuilt:
         "adapter_config": row["adapter_config"] or None,
         "wiki_loss_passes": row["wiki_loss_passes"],
         "empty_cache_every": period,
-        "steps": [[step.bucket * lengths.BATCHES_PER_BUCKET + step.place + 1, step.batch] for step in steps],
+        "steps": numbered(),
     }
     return Run(
         script="metamathqa",
@@ -122,11 +121,35 @@ def _distance(one: str, other: str) -> int:
     return abs(int(one.split(".")[1]) - int(other.split(".")[1]))
 
 
-def sampled() -> tuple[lengths.Step, ...]:
-    """Return the steps that stand for all."""
-    longest = lengths.longest_bucket()
-    (typical,) = lengths.typical_buckets(1)
-    return (lengths.bucket(longest - 1)[-1], *lengths.bucket(longest)[:10], *lengths.bucket(typical))
+OTHER_BUCKETS: Final = (0.98, 0.9, 0.8, 0.65, 0.35, 0.1)
+"""Buckets of which three batches are run, by their place in the order of their longest batches."""
+FIRST_NUMBER: Final = 2000
+"""Number of the first sampled step: methods that change their ranks on the way do so by the number."""
+
+
+def blocks() -> tuple[tuple[lengths.Step, ...], ...]:
+    """Return the steps that stand for all, in blocks between which the cache is emptied; the first is a short batch alone.
+
+    As in the whole run, a bucket's first batch follows the last and shortest of another. Of the other buckets the first two
+    and the last are run: after the second batch the reserved memory of ten grows no more.
+    """
+    typical, longest = lengths.bucket(lengths.bucket_at(0.5)), lengths.bucket(lengths.bucket_at(1))
+    others = (lengths.bucket(lengths.bucket_at(place)) for place in OTHER_BUCKETS)
+    return (typical[-1:], typical[:10], typical[10:], *((*other[:2], other[-1]) for other in others), longest[:10])
+
+
+def sampled() -> list[lengths.Step]:
+    """Return the steps that stand for all, in the order in which they are run."""
+    return [step for block in blocks() for step in block]
+
+
+def numbered() -> list[tuple[int, lengths.Batch]]:
+    """Return the batches that are run, each with the number of its step: the last of a block has one at which ten are full."""
+    return [
+        (FIRST_NUMBER + 10 * index + (10 if step is block[-1] else place), step.batch)
+        for index, block in enumerate(blocks())
+        for place, step in enumerate(block, start=1)
+    ]
 
 
 def counters(counted: Mapping[str, Any], period: int, every: str, window_tokens: Mapping[int, float]) -> dict[str, float]:
@@ -150,23 +173,31 @@ def counters(counted: Mapping[str, Any], period: int, every: str, window_tokens:
 
 
 def _after_every_step(reserved: Sequence[float]) -> list[float]:
-    """Return the memory reserved after each of all steps, where the cache was emptied after each."""
+    """Return the memory reserved after each of all steps, where the cache was emptied after each.
 
-    def features(step: lengths.Step, former: float) -> list[float]:
-        return [1.0, step.longest, step.longest**2, former]
-
+    What a token of the step before adds comes from a parabola with it through all sampled steps.
+    """
     steps = sampled()
     formers = [0.0, *(float(step.longest) for step in steps[:-1])]
-    rows = [features(step, former) for step, former in zip(steps, formers, strict=True)]
-    curve = least_squares(rows[1:], reserved[1:])
-    return [value_of(curve, features(step, step.former)) for step in lengths.stream()]
+    rows = [[1.0, step.longest, step.longest**2, former] for step, former in zip(steps, formers, strict=True)]
+    per_former = least_squares(rows[1:], reserved[1:])[-1]
+    found: dict[int, list[float]] = {}
+    for step, value, former in zip(steps, reserved, formers, strict=True):
+        found.setdefault(step.longest, []).append(value - per_former * former)
+    points = [(float(length), statistics.fmean(values)) for length, values in sorted(found.items())]
+    return [line_through(points, step.longest) + per_former * step.former for step in lengths.stream()]
 
 
 def _after_every_tenth(reserved: Sequence[float]) -> list[float]:
     """Return the memory reserved after each of all steps, where the cache was emptied after every tenth."""
-    blocks = [(sampled()[start].longest, reserved[start : start + 10]) for start in (21, 11, 1)]  # by their longest batch
+    points, first = [], 1
+    for block in blocks()[1:]:
+        values = reserved[first : first + len(block)]
+        points.append((block[0].longest, [*values, *values[-1:] * (10 - len(values))]))
+        first += len(block)
+    points.sort()
     found = []
     for start in range(0, lengths.STEPS, 10):
         longest = lengths.stream()[start].longest
-        found += [line_through([(length, values[place]) for length, values in blocks], longest) for place in range(10)]
+        found += [line_through([(length, values[place]) for length, values in points], longest) for place in range(10)]
     return found

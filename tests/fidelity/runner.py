@@ -7,15 +7,20 @@ import json
 import os
 import subprocess
 import tempfile
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from tests.fidelity.environments import TODAY, Environments
 from tests.fidelity.rows import Comparison, NotRebuilt, Plan, Run, lowered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Sequence
 
+Answer: TypeAlias = Mapping[str, Any] | str
+"""What a child process answers, or why it does not."""
 ROOT: Final = Path(__file__).parents[2]
 CHILD: Final = Path(__file__).parent / "runs/child.py"
 LIMIT_SECONDS: Final = 900
@@ -23,34 +28,60 @@ LIMIT_SECONDS: Final = 900
 
 
 class Runner:
-    """Runs what plans ask for."""
+    """Runs what plans ask for, several at a time; a run that fails is a row without a value, and stops no other."""
 
-    def __init__(self, environments: Environments, *, today: bool, answers: Path | None = None) -> None:
+    def __init__(self, environments: Environments, *, today: bool, answers: Path | None = None, jobs: int = 1) -> None:
         """Use the environments of the eras, or today's versions for all; keep answers in `answers` and use them."""
         self._folder = answers
         self._environments = environments
         self._today = today
-        self._answers: dict[str, Mapping[str, Any] | str] = {}
+        self._jobs = jobs
 
-    def compare(self, plans: Iterable[Plan]) -> Iterator[list[Comparison]]:
-        """Yield the comparisons of each plan."""
-        for plan in plans:
-            if isinstance(plan.run, NotRebuilt):
-                yield _without_value(plan, "", plan.run.reason)
-                continue
-            era = TODAY if self._today else plan.run.era
-            answer = self._answer(plan.run, era)
-            yield _without_value(plan, era, answer) if isinstance(answer, str) else _compared(plan, plan.run, era, answer)
+    def compare(self, plans: Sequence[Plan]) -> Iterator[list[Comparison]]:
+        """Yield the comparisons of each plan, in order."""
+        pool = ThreadPoolExecutor(self._jobs)
+        try:
+            answers: dict[str, Future[Answer]] = {}
+            for plan in plans:  # all are asked for before the first is waited for
+                if isinstance(plan.run, Run):
+                    key, ask = self._question(plan.run)
+                    if key not in answers:
+                        answers[key] = pool.submit(ask)
+            for plan in plans:
+                yield self._comparisons(plan, answers)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
-    def _answer(self, run: Run, era: str) -> Mapping[str, Any] | str:
-        """Return what the child process answers, or why it does not."""
+    def _comparisons(self, plan: Plan, answers: Mapping[str, Future[Answer]]) -> list[Comparison]:
+        """Return the comparisons of a plan, waiting for its answer."""
+        if isinstance(plan.run, NotRebuilt):
+            return _without_value(plan, "", plan.run.reason)
+        answer, era = answers[self._question(plan.run)[0]].result(), self._era(plan.run)
+        return _without_value(plan, era, answer) if isinstance(answer, str) else _compared(plan, plan.run, era, answer)
+
+    def _era(self, run: Run) -> str:
+        return TODAY if self._today else run.era
+
+    def _question(self, run: Run) -> tuple[str, Callable[[], Answer]]:
+        """Return what tells a question from others, and what answers it."""
         order = json.dumps({"run": run.script, "card": run.card, "settings": run.settings}, sort_keys=True)
-        packages = () if era == TODAY else run.packages
+        era, packages = self._era(run), () if self._today else run.packages
         key = f"{era} {packages} {order}"
-        if key not in self._answers:
-            self._answers[key] = self._stored(key) or self._asked(order, era, packages)
-            self._store(key, self._answers[key])
-        return self._answers[key]
+        return key, partial(self._answer, key, order, era, packages)
+
+    def _answer(self, key: str, order: str, era: str, packages: tuple[str, ...]) -> Answer:
+        """Return what a child process answered earlier or answers now, or why it does not."""
+        stored = self._stored(key)
+        if stored is not None:
+            return stored
+        try:
+            paths = [str(self._environments.package(era, package)) for package in packages] + [str(ROOT)]
+            python = self._environments.python(era)
+        except subprocess.CalledProcessError as fault:
+            return f"its libraries could not be installed: {fault}"
+        answer = _asked(order, python, paths)
+        self._store(key, answer)
+        return answer
 
     def _place(self, key: str) -> Path | None:
         """Return where the answer to a question lies."""
@@ -68,24 +99,25 @@ class Runner:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_text(json.dumps(answer), encoding="utf-8")
 
-    def _asked(self, order: str, era: str, packages: tuple[str, ...]) -> Mapping[str, Any] | str:
-        """Ask a child process."""
-        paths = [str(self._environments.package(era, package)) for package in packages] + [str(ROOT)]
-        variables = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
-        with tempfile.TemporaryDirectory(prefix="vramguard-run-") as folder:
-            question, answer = Path(folder, "order.json"), Path(folder, "answer.json")
-            question.write_text(order, encoding="utf-8")
-            command = [str(self._environments.python(era)), "-W", "ignore", str(CHILD), str(question), str(answer)]
-            try:
-                ended = subprocess.run(
-                    command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
-                )
-            except subprocess.TimeoutExpired:
-                return f"the run took more than {LIMIT_SECONDS} s"
-            if not answer.exists():
-                return f"the run ended with: {(ended.stderr.strip().splitlines() or ['nothing'])[-1][:300]}"
-            found: Mapping[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
-            return found
+
+def _asked(order: str, python: Path, paths: Sequence[str]) -> Answer:
+    """Ask a child process."""
+    # What is computed here is small: threads would wait for each other, most of all on a machine that is busy.
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory(prefix="vramguard-run-") as folder:
+        question, answer = Path(folder, "order.json"), Path(folder, "answer.json")
+        question.write_text(order, encoding="utf-8")
+        command = [str(python), "-W", "ignore", str(CHILD), str(question), str(answer)]
+        try:
+            ended = subprocess.run(
+                command, cwd=ROOT, env=variables, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return f"the run took more than {LIMIT_SECONDS} s"
+        if not answer.exists():
+            return f"the run ended with: {(ended.stderr.strip().splitlines() or ['nothing'])[-1][:300]}"
+        found: Mapping[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+        return found
 
 
 def _without_value(plan: Plan, era: str, reason: str) -> list[Comparison]:

@@ -54,6 +54,7 @@ SONAMES_BY_MAJOR: Final = {
         "libcusolver.so.12",
         "libcufft.so.12",
         "libcupti.so.13",
+        "libnvJitLink.so.13",
     ),
 }
 """Libraries that a torch for this major of CUDA finds in place of NVIDIA's."""

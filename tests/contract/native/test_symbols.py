@@ -21,7 +21,15 @@ POINTER_MODE_DEVICE: Final = 1
 """CUBLAS_POINTER_MODE_DEVICE."""
 NUMERIC: Final = ("libcublas.", "libcusolver.", "libcusparse.", "libcudnn.")
 """Libraries of which some computations are generated: their operands and results are all device memory."""
-FOR_BOTH_MAJORS: Final = ("libcudart.", "libcublas.", "libcublasLt.", "libcusolver.", "libcufft.", "libcupti.")
+FOR_BOTH_MAJORS: Final = (
+    "libcudart.",
+    "libcublas.",
+    "libcublasLt.",
+    "libcusolver.",
+    "libcufft.",
+    "libcupti.",
+    "libnvJitLink.",
+)
 """Beginnings of the names of libraries that are built for each major of CUDA."""
 each_library = pytest.mark.parametrize("library", LIBRARIES, ids=lambda library: library.soname)
 

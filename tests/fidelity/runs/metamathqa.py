@@ -18,7 +18,6 @@ from pytest_vramguard.recipes.releases import DTYPE_KEY
 
 WIKI_BATCH = (4, 768)
 """Shape of the largest batch that measures the loss on Wikipedia."""
-GENERATION_BATCH = 50
 
 
 def run(settings: dict[str, Any]) -> dict[str, Any]:
@@ -34,12 +33,16 @@ def run(settings: dict[str, Any]) -> dict[str, Any]:
     model = _model(settings)
     optimizer = _optimizer(model, train)
     scheduler = get_cosine_schedule_with_warmup(optimizer, num_warmup_steps=500, num_training_steps=5000)
+    if train.get("init_kv_cache_prefix"):
+        _prefix_from_text(model, train["init_kv_cache_prefix"])
     if settings["wiki_loss_passes"]:
         model.eval()
         _wiki_loss(model)
     model.train()
     allocated, reserved = [], []
     outputs = None
+    gc.collect()
+    gc.freeze()  # the steps' own garbage is collected as in the original; what is there already takes most of the time
     for step, lengths in settings["steps"]:
         batch = _batch(lengths)
         items = batch["attention_mask"].sum().item()
@@ -47,7 +50,8 @@ def run(settings: dict[str, Any]) -> dict[str, Any]:
         outputs = model(**batch, num_items_in_batch=items)  # the former outputs live until this one is there
         loss = outputs.loss
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), train["grad_norm_clip"])
+        if train["grad_norm_clip"]:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), train["grad_norm_clip"])
         optimizer.step()
         scheduler.step()
         if hasattr(getattr(model, "base_model", None), "update_and_allocate") and settings["method"] in ("ADALORA", "ADAMSS"):
@@ -59,39 +63,55 @@ def run(settings: dict[str, Any]) -> dict[str, Any]:
             torch.cuda.empty_cache()
             if settings["empty_cache_every"] == 1:
                 gc.collect()
-    training_max = torch.cuda.max_memory_reserved() - start_bytes
-    if settings.get("generated_tokens"):
-        model.eval()
-        _generate(model, settings)
     return {
         "allocated_bytes": allocated,
         "reserved_bytes": reserved,
-        "max_reserved_training_bytes": training_max,
         "max_reserved_bytes": torch.cuda.max_memory_reserved() - start_bytes,
     }
 
 
 def _model(settings: dict[str, Any]) -> Any:
     """Load the base model, and put the adapter on it."""
-    from transformers import AutoConfig
-
-    facts = load_models().find(settings["model"])
-    config = AutoConfig.for_model(**_deep(facts.config))
-    dtype = getattr(torch, settings["train_config"]["dtype"])
-    AutoModelForCausalLM._model_mapping[type(config)]
-    folder = phantom_store().folder(config, dtype)
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, device_map="cuda", attn_implementation=settings["train_config"]["attn_implementation"], **{DTYPE_KEY: dtype}
-    )
-    if settings["train_config"].get("use_gc"):
+    train = settings["train_config"]
+    model = _base_model(settings["model"], train)
+    if train.get("use_gc"):
         model.enable_input_require_grads()
         model.gradient_checkpointing_enable()
     if settings["adapter_config"] is None:
         return model
     import peft
 
-    adapter = peft.PeftConfig.from_peft_type(**settings["adapter_config"])
-    return peft.get_peft_model(model, adapter, autocast_adapter_dtype=settings["train_config"]["autocast_adapter_dtype"])
+    adapter = _adapter_config(settings["adapter_config"])
+    return peft.get_peft_model(model, adapter, autocast_adapter_dtype=train["autocast_adapter_dtype"])
+
+
+def _base_model(name: str, train: dict[str, Any]) -> Any:
+    """Load the base model from a checkpoint without values, quantised where the row says so."""
+    from transformers import AutoConfig, BitsAndBytesConfig
+
+    config = AutoConfig.for_model(**_deep(load_models().find(name).config))
+    quantised = {"int4": {"load_in_4bit": True}, "int8": {"load_in_8bit": True}}.get(train["dtype"])
+    dtype = getattr(torch, train["dtype"] if quantised is None else "bfloat16")
+    AutoModelForCausalLM._model_mapping[type(config)]
+    loaded_as = {DTYPE_KEY: dtype} if quantised is None else {"quantization_config": BitsAndBytesConfig(**quantised)}
+    return AutoModelForCausalLM.from_pretrained(
+        phantom_store().folder(config, dtype),
+        device_map="cuda",
+        attn_implementation=train["attn_implementation"],
+        **loaded_as,
+    )
+
+
+def _adapter_config(settings: dict[str, Any]) -> Any:
+    """Return the configuration of the adapter, without what this release of PEFT does not know and the row leaves empty.
+
+    Rows come from development versions. A setting that the release does not know and that is not empty ends the run.
+    """
+    import peft
+    from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+
+    kind = PEFT_TYPE_TO_CONFIG_MAPPING[peft.PeftType(settings["peft_type"])]
+    return kind(**{name: value for name, value in settings.items() if value or name in kind.__dataclass_fields__})
 
 
 def _deep(mapping: Any) -> Any:
@@ -103,11 +123,32 @@ def _deep(mapping: Any) -> Any:
 
 def _optimizer(model: Any, train: dict[str, Any]) -> Any:
     """Make the optimizer."""
-    if train["optimizer_type"] == "lora-fa":
+    kind, arguments = train["optimizer_type"], train["optimizer_kwargs"]
+    if kind == "lora-fa":
         from peft.optimizers import create_lorafa_optimizer
 
-        return create_lorafa_optimizer(model, **train["optimizer_kwargs"])
-    return getattr(torch.optim, train["optimizer_type"])(model.parameters(), **train["optimizer_kwargs"])
+        return create_lorafa_optimizer(model, **arguments)
+    if kind == "lora+":
+        from peft.optimizers import create_loraplus_optimizer
+
+        return create_loraplus_optimizer(model, optimizer_cls=torch.optim.AdamW, **arguments)
+    if kind == "riemannian":
+        from peft.optimizers import create_riemannian_optimizer
+
+        return create_riemannian_optimizer(model, optimizer_cls=torch.optim.AdamW, **arguments)
+    return getattr(torch.optim, kind)(model.parameters(), **arguments)
+
+
+def _prefix_from_text(model: Any, text: str) -> None:
+    """Begin the prefix as the original does, with as many tokens as the prefix is long: which ones they are is of no matter."""
+    from types import SimpleNamespace
+
+    from peft.tuners.cartridge.utils import initialize_kv_prefix_from_text
+
+    count = model.active_peft_config.num_virtual_tokens
+    ids = torch.full((1, count), 5)
+    tokenizer = SimpleNamespace(apply_chat_template=lambda *_, **__: ids)
+    initialize_kv_prefix_from_text(model, tokenizer, text=text)
 
 
 def _batch(lengths: list[int]) -> dict[str, torch.Tensor]:
@@ -134,16 +175,3 @@ def _wiki_loss(model: Any) -> None:
         logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
         for logit, target in zip(logits, batch["input_ids"], strict=True):
             torch.nn.functional.cross_entropy(logit[:-1], target[1:], reduction="none")
-
-
-@torch.inference_mode()
-def _generate(model: Any, settings: dict[str, Any]) -> None:
-    """Generate for a batch of questions, as each evaluation does."""
-    batch = _batch([settings["question_tokens"]] * GENERATION_BATCH)
-    model.generate(
-        input_ids=batch["input_ids"],
-        attention_mask=batch["attention_mask"],
-        max_new_tokens=settings["generated_tokens"],
-        min_new_tokens=settings["generated_tokens"],
-        pad_token_id=128001,
-    )

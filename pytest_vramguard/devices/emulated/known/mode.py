@@ -29,6 +29,7 @@ Handler: TypeAlias = Callable[[OpOverload, Plan, Arguments, Keywords], Any]
 CPU = torch.device("cpu")
 COUNT_BYTES = 8
 """Of the count that shapes a result and is copied to the host. Source: torch, aten/src/ATen/native/cuda/Nonzero.cu."""
+ON_CARD = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
 # What a graph captures is not done, so nothing that it will write is known, and a read fails as on a real card.
 _capturing = torch.cuda.is_current_stream_capturing
 # Where one is active, operators have no data. In torch 2.1 it is a mode like any other, and sees them before this one does.
@@ -76,6 +77,7 @@ class KnownValues(TorchDispatchMode):
             Kind.LIFTED: self._lifted,
             Kind.READ: self._read,
             Kind.CHECKED: self._checked,
+            Kind.CHECKING: self._checking,
             Kind.SHAPED: self._shaped,
             Kind.INDEXED: self._indexed,
             Kind.MASKED_SCATTER_BACKWARD: self._masked_scatter_backward,
@@ -125,8 +127,10 @@ class KnownValues(TorchDispatchMode):
         result = func(*args, **kwargs)
         if plan.name == "aten::_to_copy" and args[0].is_cuda and not result.is_cuda:
             return func(*_on_host(args), **kwargs)
-        if _capturing():
-            return result
+        return result if _capturing() else self._valued(result, func, args, kwargs)
+
+    def _valued(self, result: Any, func: OpOverload, args: Arguments, kwargs: Keywords) -> Any:
+        """Return the result of an operator whose inputs are known, with its values if it is small."""
         fresh = [tensor for tensor in _tensors((result,)) if tensor.is_cuda]
         if fresh and all(is_small(tensor) for tensor in fresh):
             for tensor, values in self._computed(func, args, kwargs, fresh):
@@ -247,6 +251,15 @@ class KnownValues(TorchDispatchMode):
             func(*_on_host(args), **_on_host(kwargs))
         else:
             self.log.note_read(*_tensors(args, kwargs))
+
+    def _checking(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
+        """Run the card's own part of an operator with this mode inside it, which sees what is read there."""
+        if not any(tensor.is_cuda for tensor in _tensors(args, kwargs)):
+            return func(*args, **kwargs)
+        known = self._all_known(_tensors(args, kwargs))
+        with self:
+            result = func.redispatch(ON_CARD, *args, **kwargs)
+        return self._valued(result, func, args, kwargs) if known else result
 
     def _shaped(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Run an operator whose result's shape depends on values, on the host, and put the result on the card.

@@ -44,6 +44,24 @@ INDEXED: Final = (
     "aten::_unsafe_index_put",
 )
 """Operators that count the true values of a mask among their indices."""
+CHECKING: Final = (
+    "aten::_linalg_eigh",
+    "aten::_linalg_solve_ex",
+    "aten::_linalg_svd",
+    "aten::cholesky",
+    "aten::linalg_cholesky_ex",
+    "aten::linalg_eigh",
+    "aten::linalg_inv_ex",
+    "aten::linalg_ldl_factor_ex",
+    "aten::linalg_lu_factor_ex",
+    "aten::linalg_pinv",
+    "aten::linalg_svd",
+    "aten::svd",
+)
+"""Operators that look at the fault numbers of their solver inside, or in an operator that they are made of.
+
+Source: torch, aten/src/ATen/native/BatchLinearAlgebra.cpp and LinearAlgebra.cpp, callers of `_linalg_check_errors`.
+"""
 FILLED: Final = {
     "aten::zeros_like": 0,
     "aten::ones_like": 1,
@@ -89,6 +107,8 @@ class Kind(Enum):
     READ = "read"
     CHECKED = "checked"
     """Fault numbers that a solver left on the card, and an error if one is set."""
+    CHECKING = "checking"
+    """From its inputs as a pure one, and it reads fault numbers inside."""
     SHAPED = "shaped"
     INDEXED = "indexed"
     MASKED_SCATTER_BACKWARD = "masked_scatter_backward"
@@ -161,6 +181,7 @@ def _kind(operator: OpOverload) -> Kind:
         **dict.fromkeys(READS, Kind.READ),
         **dict.fromkeys(SHAPED_BY_VALUES, Kind.SHAPED),
         **dict.fromkeys(INDEXED, Kind.INDEXED),
+        **({} if schema.is_mutable else dict.fromkeys(CHECKING, Kind.CHECKING)),
         "aten::_linalg_check_errors": Kind.CHECKED,
         "aten::lift_fresh": Kind.LIFTED,
         "aten::lift_fresh_copy": Kind.LIFTED,

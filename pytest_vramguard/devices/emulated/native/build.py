@@ -99,7 +99,8 @@ LIBRARIES = (
     Library("libcufile.so.0", ("cufile.c",), 5009, versioned=False),  # CU_FILE_DEVICE_NOT_SUPPORTED
     Library("libcupti.so.13", ("cupti.c",), 27, versioned=True),  # CUPTI_ERROR_NOT_SUPPORTED
     Library("libcupti.so.12", ("cupti.c",), 27, versioned=True, major=12),
-    Library("libnvJitLink.so.12", ("nvjitlink.c",), 6, versioned=True, major=12),  # NVJITLINK_ERROR_INTERNAL
+    Library("libnvJitLink.so.13", ("nvjitlink.c",), 6, versioned=True),  # NVJITLINK_ERROR_INTERNAL
+    Library("libnvJitLink.so.12", ("nvjitlink.c",), 6, versioned=True, major=12),
     Library("libnvshmem_host.so.3", ("nvshmem.c",), 3, versioned=True, own_version="NVSHMEM"),  # NVSHMEMX_ERROR_NOT_SUPPORTED
 )
 
