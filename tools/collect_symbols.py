@@ -41,9 +41,6 @@ LIBRARIES = {
     "libcurand.so.10": "nvidia/cu13/lib/libcurand.so.10",
     "libcufile.so.0": "nvidia/cu13/lib/libcufile.so.0",
     "libcupti.so.13": "nvidia/cu13/lib/libcupti.so.13",
-    "libcusolver.so.11": "nvidia/cusolver/lib/libcusolver.so.11",
-    "libcufft.so.11": "nvidia/cufft/lib/libcufft.so.11",
-    "libnvJitLink.so.12": "nvidia/nvjitlink/lib/libnvJitLink.so.12",
     "libnvJitLink.so.13": "nvidia/cu13/lib/libnvJitLink.so.13",
     "libnvshmem_host.so.3": "nvidia/nvshmem/lib/libnvshmem_host.so.3",
 }
