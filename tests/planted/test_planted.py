@@ -61,7 +61,7 @@ def test_recipe(vram):
     vram.train("tiny.toml", **{**trained, **changes.get(PLANTED, {})})
 
 
-@pytest.mark.vram(max_growth="1%", max_creep="0")
+@pytest.mark.vram(max_growth="1%", max_creep="0", max_syncs_growth="0")
 def test_loop(vram):
     kept = []
     with vram.phase("load"):
@@ -74,10 +74,13 @@ def test_loop(vram):
                 kept.append(logits.detach())
             if PLANTED == "logits":
                 logits = logits.float()
-            torch.nn.functional.cross_entropy(logits, torch.zeros(512, dtype=torch.long, device="cuda")).backward()
+            loss = torch.nn.functional.cross_entropy(logits, torch.zeros(512, dtype=torch.long, device="cuda"))
+            loss.backward()
+            if PLANTED == "syncs":
+                kept.append(loss.item())
             optimizer.step()
             optimizer.zero_grad()
-            del logits
+            del logits, loss
 """
 
 
@@ -137,7 +140,21 @@ def test_a_list_that_keeps_every_output_creeps(tmp_path: Path, monkeypatch: pyte
     loud = project_run(tmp_path, monkeypatch, "creep", "-k", "test_loop")
     creep = failed(loud, "test_loop")["creep"]
 
-    assert ({"growth"}, "PASSED") == (unjudged, silent.outcomes["test_loop"])  # there is no baseline
+    assert ({"growth", "work growth"}, "PASSED") == (unjudged, silent.outcomes["test_loop"])  # there is no baseline
     assert ("FAIL", "FAILED") == (creep["outcome"], loud.outcomes["test_loop"])
     # A block of more than 1 MiB keeps up to 1 MiB that is left over. Source: torch, CUDACachingAllocator.cpp, kSmallSize.
     assert 512 * 8000 * 2 <= creep["observed"] <= 512 * 8000 * 2 + MIB
+
+
+def test_an_item_in_the_loop_is_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work gate finds the wait that `.item()` is, and names its file, line and source; without it the loop is silent."""
+    project_run(tmp_path, monkeypatch, None, "--vram-accept", "-k", "test_loop")
+
+    silent = failed(project_run(tmp_path, monkeypatch, None, "-k", "test_loop"), "test_loop")
+    loud = failed(project_run(tmp_path, monkeypatch, "syncs", "-k", "test_loop"), "test_loop")
+
+    line = MODULE.splitlines().index("                kept.append(loss.item())") + 1
+    assert {} == silent
+    assert ["work growth"] == list(loud)
+    assert ("syncs a steady step", 1, 0) == tuple(loud["work growth"][key] for key in ("metric", "observed", "limit"))
+    assert f"new syncs: test_planted.py:{line} (kept.append(loss.item()); 1 a step)" == loud["work growth"]["causes"][0]

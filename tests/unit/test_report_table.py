@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, OutsideMemory, Parts, PhasePeak, StepSample
+from pytest_vramguard.reading import (
+    Measurement,
+    NotMeasured,
+    OutOfMemory,
+    OutsideMemory,
+    Parts,
+    PhasePeak,
+    StepSample,
+    SyncSite,
+    Work,
+)
 from pytest_vramguard.report import CaseResult, DeviceFacts, Report
 from pytest_vramguard.report_table import (
     ReportError,
@@ -31,6 +41,9 @@ _PHASES = st.lists(
     unique_by=lambda phase: phase.name,
 ).map(tuple)
 _OUTSIDE = st.none() | st.builds(OutsideMemory, managed_bytes=_COUNTS, managed_host_bytes=_COUNTS, pinned_bytes=_COUNTS)
+_SITES = st.builds(SyncSite, place=_TEXTS, code=st.none() | _TEXTS, via=st.none() | _TEXTS, count=st.integers(1, 2**63))
+_COUNTED = (name for name in Work.__dataclass_fields__ if name != "syncs")
+_WORK = st.none() | st.builds(Work, syncs=st.lists(_SITES, max_size=2).map(tuple), **dict.fromkeys(_COUNTED, _COUNTS))
 _NOTES = st.lists(_TEXTS, max_size=2).map(tuple)
 _STEPS = st.lists(
     st.builds(StepSample, host_seconds=st.floats(0, 1e9), device_seconds=st.floats(0, 1e9), tokens=st.none() | _COUNTS),
@@ -57,6 +70,7 @@ _READINGS = st.one_of(
         context_bytes=_COUNTS,
         parts=_PARTS,
         outside=_OUTSIDE,
+        work=_WORK,
         phases=_PHASES,
         steps=_STEPS,
         step_count=_COUNTS,
