@@ -18,10 +18,10 @@ def told(cards: Libraries) -> Iterator[list[int]]:
     """Return a list that gets the number of waits counted so far, whenever the core tells of one."""
     counts: list[int] = []
 
-    @ctypes.CFUNCTYPE(None)
-    def listener() -> None:
+    def note() -> None:
         counts.append(cards.counted()["synchronisations"])
 
+    listener = ctypes.CFUNCTYPE(None)(note)
     cards.core.vg_listen(listener)
     yield counts
     cards.core.vg_listen(None)

@@ -15,7 +15,7 @@ import pytest
 from pytest_vramguard.devices.emulated.known import places
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
 ASKING = """
 from pytest_vramguard.devices.emulated.known.places import asking_line, asking_site
@@ -32,7 +32,7 @@ def ask(kind):
 
 
 @pytest.fixture
-def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Return a function that makes packages of these names, each of which asks through the one before it."""
     monkeypatch.chdir(tmp_path)
 
