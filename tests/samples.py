@@ -19,6 +19,8 @@ from pytest_vramguard.reading import (
     SiteBytes,
     StepSample,
     StepSensors,
+    SyncSite,
+    Work,
 )
 from pytest_vramguard.report import CaseResult, DeviceFacts, Report
 from pytest_vramguard.units import GIB, KIB, MIB
@@ -60,6 +62,19 @@ PHASES: Final = (
     PhasePeak(name="load", peak_allocated_bytes=3584 * MIB, peak_reserved_bytes=4096 * MIB, peak_device_bytes=4352 * MIB),
     PhasePeak(name="first step", peak_allocated_bytes=4672 * MIB, peak_reserved_bytes=5120 * MIB, peak_device_bytes=5376 * MIB),
     PhasePeak(name="steady", peak_allocated_bytes=4672 * MIB, peak_reserved_bytes=5120 * MIB, peak_device_bytes=5376 * MIB),
+)
+_WORK: Final = Work(
+    step_count=2,
+    kernel_launches=2000,
+    library_calls=400,
+    syncs=(
+        SyncSite(place="src/train.py:31", code="total += loss.item()", via=None, count=4),
+        SyncSite(place="train.py:12", code="trainer.train()", via="transformers/trainer.py:1911", count=2),
+    ),
+    bytes_to_device=16 * KIB,
+    bytes_to_host=20,
+    driver_allocations=1,
+    flops=7_500_000_000,
 )
 PYTORCH_TEXT: Final = (
     "CUDA out of memory. Tried to allocate 86.00 MiB. GPU 0 has a total capacity of 11.63 GiB of which 12.69 MiB is free.\n"
@@ -172,6 +187,11 @@ def origins(**fields: Any) -> Origins:
     return replace(defaults, **fields)
 
 
+def work(**fields: Any) -> Work:
+    """Return the work of two steady steps, with `fields` replaced."""
+    return replace(_WORK, **fields)
+
+
 def measured_device_bytes(device_bytes: int) -> Measurement:
     """Return a measurement whose device peak is exactly `device_bytes`."""
     return measurement(peak_reserved_bytes=device_bytes - 1, context_bytes=1)
@@ -235,7 +255,7 @@ def report(*cases: CaseResult) -> Report:
 def mixed_report() -> Report:
     """Return one case of each kind: advised, out of memory, too large on a real card with step times, not measured."""
     return report(
-        case(advice="43.8 % of the card: over-provisioned, a smaller card would do"),
+        case(reading=measurement(work=work()), advice="43.8 % of the card: over-provisioned, a smaller card would do"),
         case(
             id="tests/test_fit.py::test_7b_bf16[rtx3060]",
             reading=out_of_memory(),

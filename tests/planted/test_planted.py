@@ -131,6 +131,19 @@ def test_padding(vram):
     train(vram, cross_entropy, [512 if PLANTED else length for length in (96, 256, 192)])
 
 
+def loss_that_is_read(logits, labels):
+    loss = cross_entropy(logits, labels)
+    if PLANTED:
+        print(loss.item())
+    return loss
+
+
+@pytest.mark.vram(max_syncs_growth="0")
+def test_syncs(vram):
+    """A loss that is read in every step."""
+    train(vram, loss_that_is_read, [128] * 3)
+
+
 @pytest.mark.vram(max_creep="0")
 def test_creep(vram):
     """A list that keeps what each step made."""
@@ -211,6 +224,19 @@ def test_a_list_that_keeps_every_output_creeps(runs: Runs) -> None:
     # A block of more than 1 MiB keeps up to 1 MiB that is left over. Source: torch, CUDACachingAllocator.cpp, kSmallSize.
     assert 128 * 8000 * 2 <= creep["observed"] <= 128 * 8000 * 2 + MIB
     assert f"{place_of('logits = model(')} in train: logits = model(" in creep["causes"][1]
+
+
+def test_a_value_that_is_read_in_every_step_is_a_wait(runs: Runs) -> None:
+    """The work gate finds the wait that `.item()` is, and names its line."""
+    loud = failed(runs.loud["test_syncs"])
+
+    assert {} == failed(runs.silent["test_syncs"])
+    assert ["work growth"] == list(loud)
+    assert ("syncs a steady step", 1) == (
+        loud["work growth"]["metric"],
+        loud["work growth"]["observed"] - loud["work growth"]["limit"],
+    )
+    assert f"new syncs: {place_of('print(loss.item())')} (print(loss.item()); 1 a step)" == loud["work growth"]["causes"][0]
 
 
 def test_every_failure_is_short(runs: Runs) -> None:

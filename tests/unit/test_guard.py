@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_vramguard.devices import Device
 from pytest_vramguard.errors import CatalogueError, RecipeError
-from pytest_vramguard.guard import Case, Guard
+from pytest_vramguard.gates.allowance import parse_allowance, parse_count_allowance
+from pytest_vramguard.guard import Case, Guard, judged
 from pytest_vramguard.settings import Settings
 from tests import samples
 
@@ -120,3 +122,31 @@ def test_the_nearer_recipe_is_taken(tmp_path: Path) -> None:
 
     with pytest.raises(RecipeError, match="near: unknown key"):
         case(near, tmp_path).train("a.toml")
+
+
+def test_the_settings_name_the_gates(tmp_path: Path) -> None:
+    """Each limit of the work is a gate, those that compare with a baseline only where none is to be accepted."""
+    settings = Settings(
+        max_syncs=3,
+        max_driver_allocations=0,
+        max_copied_growth=parse_allowance("1%"),
+        max_flops_growth=parse_count_allowance("1%"),
+        baselines=tmp_path,
+    )
+    reading = samples.measurement(work=samples.work())
+
+    found = [
+        [
+            (verdict.gate, verdict.metric, verdict.outcome.value)
+            for verdict in judged("a", samples.card(), samples.device(), reading, asked, conditions=()).verdicts
+        ]
+        for asked in (settings, replace(settings, accept=True))
+    ]
+
+    own = [
+        ("fit", "peak device bytes", "PASS"),
+        ("work", "syncs a steady step", "PASS"),
+        ("work", "driver allocations a steady step", "FAIL"),
+    ]
+    compared = [("work growth", f"{figure} a steady step", "UNJUDGED") for figure in ("copied", "flops")]
+    assert [[*own, *compared], own] == found

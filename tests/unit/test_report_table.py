@@ -20,6 +20,8 @@ from pytest_vramguard.reading import (
     Site,
     SiteBytes,
     StepSample,
+    SyncSite,
+    Work,
 )
 from pytest_vramguard.report import CaseResult, DeviceFacts, Report
 from pytest_vramguard.report_table import (
@@ -60,6 +62,11 @@ _ORIGINS = st.builds(
     other_sites_bytes=_COUNTS,
     survivors=_SITES,
 )
+_SYNCS = st.lists(
+    st.builds(SyncSite, place=_TEXTS, code=st.none() | _TEXTS, via=st.none() | _TEXTS, count=st.integers(1, 2**63)), max_size=2
+).map(tuple)
+_COUNTED = (name for name in Work.__dataclass_fields__ if name != "syncs")
+_WORK = st.none() | st.builds(Work, syncs=_SYNCS, **dict.fromkeys(_COUNTED, _COUNTS))
 _NOTES = st.lists(_TEXTS, max_size=2).map(tuple)
 _STEPS = st.lists(
     st.builds(StepSample, host_seconds=st.floats(0, 1e9), device_seconds=st.floats(0, 1e9), tokens=st.none() | _COUNTS),
@@ -86,6 +93,7 @@ _READINGS = st.one_of(
         context_bytes=_COUNTS,
         parts=_PARTS,
         outside=_OUTSIDE,
+        work=_WORK,
         phases=_PHASES,
         steps=_STEPS,
         step_count=_COUNTS,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_vramguard.errors import SettingsError
-from pytest_vramguard.gates.allowance import parse_allowances
+from pytest_vramguard.gates.allowance import parse_allowance, parse_allowances, parse_count_allowance
 from pytest_vramguard.settings import (
     COMMAND_KEYS,
     MARKER_KEYS,
@@ -41,6 +41,12 @@ EVERYTHING: dict[str, Any] = {
     "max_creep_bytes": 65536,
     "max_slowdown": 0.1,
     "job_spread": 0.025,
+    "max_syncs": 2,
+    "max_driver_allocations": 1,
+    "max_launches_growth": parse_count_allowance("1%+10"),
+    "max_syncs_growth": parse_count_allowance("1"),
+    "max_copied_growth": parse_allowance("1%+64KiB"),
+    "max_flops_growth": parse_count_allowance("0.5%"),
     "baselines": Path("ours"),
     "require_baseline": True,
     "accept": True,
@@ -124,6 +130,12 @@ class TestMapping:
             "max_creep": "64KiB",
             "max_slowdown": "10%",
             "job_spread": "2.5 %",
+            "max_syncs": 2,
+            "max_driver_allocations": 1,
+            "max_launches_growth": "1%+10",
+            "max_syncs_growth": "1",
+            "max_copied_growth": "1%+64KiB",
+            "max_flops_growth": "0.5%",
             "baselines": "ours",
             "require_baseline": True,
             "accept": True,
@@ -180,6 +192,15 @@ class TestMapping:
             ({"require_baseline": "yes"}, "require_baseline: got 'yes' (str), expected true or false"),
             ({"max_shrink": 1}, "max_shrink: got 1 (int), expected a non-empty string"),
             ({"max_growth": "a=1%"}, "max_growth: got a limit for 'a', expected one for allocated, reserved, device"),
+            ({"max_syncs": -1}, "max_syncs: got -1 (int), expected an integer of at least 0"),
+            (
+                {"max_syncs_growth": "64KiB"},
+                "max_syncs_growth: got '64KiB', expected a share, a number or both, as in '1%', '10' or '1%+10'",
+            ),
+            (
+                {"max_copied_growth": "10"},
+                "max_copied_growth: got '10', expected a share, a size or both, as in '1%', '64MiB' or '1%+8MiB'",
+            ),
             ({"max_creep": "1%"}, "max_creep: got '1%', expected a size, as in '64KiB', '1.5GiB' or '0'"),
             ({"max_slowdown": "64MiB"}, "max_slowdown: got '64MiB', expected a share, as in '10%'"),
             ({"job_spread": "-1%"}, "job_spread: got '-1%', expected a share, as in '10%'"),
@@ -224,9 +245,10 @@ class TestIni:
 
     def test_numbers_become_numbers(self) -> None:
         """Texts of digits are read as numbers where a number is expected, and nowhere else."""
-        texts = {"target": "3060", "device": "cuda", "json": "7", "steps": "5", "warmup": "0"}
+        texts = {"target": "3060", "device": "cuda", "json": "7", "steps": "5", "warmup": "0", "max_syncs": "0"}
 
-        assert Wishes(targets=("3060",), device="cuda", json_path=ROOT / "7", steps=5, warmup=0) == wishes_of_ini(texts, ROOT)
+        expected = Wishes(targets=("3060",), device="cuda", json_path=ROOT / "7", steps=5, warmup=0, max_syncs=0)
+        assert expected == wishes_of_ini(texts, ROOT)
 
     @pytest.mark.parametrize("text", [None, ""])
     def test_an_option_that_is_not_set_says_nothing(self, text: str | None) -> None:

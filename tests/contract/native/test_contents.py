@@ -112,6 +112,16 @@ class TestCopies:
 
         assert (5, 3) == tuple(after[name] - before[name] for name in ("bytes_to_device", "bytes_to_host"))
 
+    def test_what_the_emulation_copies_is_not_counted(self, cards: Libraries, region: int) -> None:
+        """Bytes that no program asked for arrive like others and are counted in neither direction."""
+        before = cards.counted()
+        host = ctypes.create_string_buffer(b"12345", 5)
+
+        cards.core.vg_copy_uncounted(ctypes.c_void_p(region), host, ctypes.c_size_t(5))
+
+        assert before == cards.counted()
+        assert b"12345" == read(cards, region, 5)
+
 
 class TestBadRanges:
     """Copies and fills that a card refuses."""

@@ -173,6 +173,15 @@ def test_every_truncation_is_refused(written: Path) -> None:
             read_baseline(written)
 
 
+def test_a_file_from_before_work_was_counted(written: Path) -> None:
+    """A baseline of a version that did not count is read, and says that nothing was counted."""
+    document = json.loads(written.read_text(encoding="utf-8"))
+    del document["measurement"]["work"]
+    written.write_text(json.dumps(document), encoding="utf-8")
+
+    assert None is read_baseline(written).measurement.work
+
+
 def test_a_file_that_is_not_there(path: Path) -> None:
     """A file that cannot be read is told with the reason."""
     with pytest.raises(

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_vramguard.gates.allowance import EXPECTED, parse_allowance, parse_allowances, parse_size
+from pytest_vramguard.gates.allowance import (
+    EXPECTED,
+    EXPECTED_COUNT,
+    parse_allowance,
+    parse_allowances,
+    parse_count_allowance,
+    parse_size,
+)
 from pytest_vramguard.units import GIB, KIB, MIB
 
 
@@ -31,6 +40,24 @@ from pytest_vramguard.units import GIB, KIB, MIB
 def test_what_is_allowed(text: str, baseline_bytes: int, allowed_bytes: int) -> None:
     """A share is of the baseline and rounded down; of a share and a size the larger counts."""
     assert allowed_bytes == parse_allowance(text).of(baseline_bytes)
+
+
+@pytest.mark.parametrize(
+    ("text", "baseline", "allowed"),
+    [("0", 1000, 0), ("10", 0, 10), ("1%", 1099, 10), ("1%+10", 900, 10), ("10 + 1%", 2000, 20), ("50%", Fraction(5, 2), 1)],
+)
+def test_how_many_more_are_allowed(text: str, baseline: int | Fraction, allowed: int) -> None:
+    """Of what is counted a number stands in the place of a size; an average may be a fraction."""
+    assert allowed == parse_count_allowance(text).of(baseline)
+
+
+@pytest.mark.parametrize("text", ["1MiB", "-1", "1+2", "1.5", "", "1%%", "many", "\N{ARABIC-INDIC DIGIT ONE}"])
+def test_what_is_no_number_of_more(text: str) -> None:
+    """Anything else is refused with the forms that there are."""
+    with pytest.raises(ValueError, match=r"^got '") as caught:
+        parse_count_allowance(text)
+
+    assert EXPECTED_COUNT in str(caught.value)
 
 
 @given(hundredths=st.integers(0, 10_000), hundred_bytes=st.integers(0, GIB))

@@ -74,6 +74,7 @@ class KnownValues(TorchDispatchMode):
             Kind.MUTATING: self._mutating,
             Kind.CREATION: self._with_values,
             Kind.OPAQUE: self._unknown,
+            Kind.BLANK: self._unknown,
             Kind.LIFTED: self._lifted,
             Kind.READ: self._read,
             Kind.CHECKED: self._checked,

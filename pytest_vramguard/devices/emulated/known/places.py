@@ -85,14 +85,22 @@ def asking_site() -> Site:
     A thread without user code, as that of a backward pass, works for the main thread.
     """
     asking = _innermost(sys._getframe(1), ASKED_THROUGH)
-    main = sys._current_frames().get(threading.main_thread().ident or 0)
-    user = _innermost(sys._getframe(1), LIBRARIES) or _innermost(main, LIBRARIES) or asking or sys._getframe(1)
+    user = _innermost(sys._getframe(1), LIBRARIES) or _innermost(_main_frame(), LIBRARIES) or asking or sys._getframe(1)
     return Site(line=_line_of(user), via=None if asking in (None, user) else _line_of(asking))
 
 
 def _innermost(frame: FrameType | None, besides: frozenset[str]) -> FrameType | None:
     """Return the innermost frame, from `frame` outwards, of no package in `besides`, nor of Python itself."""
     return next((each for each in _outward(frame) if not _is_of(each, besides)), None)
+
+
+def _main_frame() -> FrameType | None:
+    """Return what the main thread executes, to another thread.
+
+    To itself it would be the frame that asks, whose variables would then hold it, and with it every tensor in the frames below.
+    """
+    main = threading.main_thread()
+    return None if threading.get_ident() == main.ident else sys._current_frames().get(main.ident or 0)
 
 
 def _outward(frame: FrameType | None) -> Iterator[FrameType]:

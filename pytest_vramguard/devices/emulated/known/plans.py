@@ -137,7 +137,10 @@ class Plan:
     formula: Formula | None
     """How many floating-point operations it takes; None where that is not counted."""
     indifferent: bool
-    """Whether it changes nothing about what is known. Asked of every operator; looking up an Enum would take longer."""
+    """Whether it changes nothing about what is known, and nothing of it is counted.
+
+    Asked of every operator; looking up an Enum would take longer.
+    """
 
 
 _plans: dict[int, Plan] = {}
@@ -163,13 +166,14 @@ def _planned(operator: OpOverload) -> Plan:
         if argument.alias_info is not None and argument.alias_info.is_write
     )
     kind = _kind(operator)
+    formula = FORMULAS.get(schema.name)
     return Plan(
         name=schema.name,
         kind=kind,
         written=written,
         overwrites=schema.name in OVERWRITES,
-        formula=FORMULAS.get(schema.name),
-        indifferent=kind in {Kind.VIEW, Kind.BLANK},
+        formula=formula,
+        indifferent=formula is None and kind in {Kind.VIEW, Kind.BLANK},
     )
 
 
