@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -14,14 +15,16 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.stack, pytest.mark.long]
 
-RUNS: Final = 200
+CASES: Final = 50
+AGAIN: Final = ((), ("-n", "4"), ("--reruns", "1"), ("-n", "2", "--dist", "load"))
+"""How all cases are run again, 200 in all."""
 UNCHANGED: Final = f"""
 import pytest
 import torch
 
 
 @pytest.mark.vram(max_growth="0, reserved=0, device=0", max_shrink="0", max_creep="0", max_slowdown="5%")
-@pytest.mark.parametrize("number", range({RUNS}))
+@pytest.mark.parametrize("number", range({CASES}))
 def test_unchanged(vram, number):
     with vram.phase("load"):
         layers = (torch.nn.Linear(128 + 8 * (number % 5), 128 + 8 * (number % 5)) for _ in range(2 + number % 3))
@@ -40,7 +43,7 @@ import pytest
 import torch
 
 
-@pytest.mark.vram(max_growth="1MiB", steps=1)
+@pytest.mark.vram(max_growth="0", steps=1)
 def test_llama2_7b(vram):
     kept = [torch.empty(2**21, dtype=torch.uint8, device="cuda") for _ in range(int(os.environ.get("PLANTED", "0")))]
     vram.train("llama2-7b.toml")
@@ -74,22 +77,30 @@ synthetic_length = 512
 def test_unchanged_code_raises_no_alarm(tmp_path: Path) -> None:
     """Of 200 cases that run again, in other processes and in another order, none grows, shrinks or creeps by a byte."""
     files = {"test_unchanged.py": UNCHANGED, "pyproject.toml": ""}
-    accepted = run_once(tmp_path, files, "--vram-accept", *ON_RTX3060)
+    statuses = [run_once(tmp_path, files, "--vram-accept", *ON_RTX3060).result.ret]
+    judged: Counter[tuple[str, str]] = Counter()
 
-    again = run_once(tmp_path, files, "-rA", "-n", "4", *ON_RTX3060)
+    for arguments in AGAIN:
+        run = run_once(tmp_path, files, *arguments, *ON_RTX3060)
+        statuses.append(run.result.ret)
+        judged.update((verdict["gate"], verdict["outcome"]) for case in run.cases.values() for verdict in case["verdicts"])
 
-    assert (0, 0) == (accepted.result.ret, again.result.ret)
-    judged = [verdict for case in again.cases.values() for verdict in case["verdicts"]]
-    assert {("growth", "PASS"): 3 * RUNS, ("shrink", "PASS"): RUNS, ("creep", "PASS"): RUNS} == {
-        (gate, outcome): sum(verdict["gate"] == gate and verdict["outcome"] == outcome for verdict in judged)
-        for gate in ("growth", "shrink", "creep")
-        for outcome in ("PASS", "FAIL", "UNJUDGED")
-        if any(verdict["gate"] == gate and verdict["outcome"] == outcome for verdict in judged)
-    }
+    every = CASES * len(AGAIN)
+    assert [0] * (1 + len(AGAIN)) == statuses
+    assert {
+        ("fit", "PASS"): every,
+        ("creep", "PASS"): every,
+        ("growth", "PASS"): 3 * every,
+        ("shrink", "PASS"): every,
+        ("slowdown", "UNJUDGED"): every,
+    } == dict(judged)
 
 
 def test_two_mebibytes_in_seven_billion_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tensor of 2 MiB beside Llama-2-7B in 4 bits fails the growth gate by 2 MiB, and nothing else does."""
+    """A tensor of 2 MiB beside Llama-2-7B in 4 bits fails the growth gate, and the same code again does not.
+
+    It grows by less than 2 MiB: the allocator counts whole blocks, and the tensor takes room that was left over in one.
+    """
     files = {"test_seven.py": SEVEN_BILLION, "llama2-7b.toml": RECIPE, "pyproject.toml": ""}
     run_once(tmp_path, files, "--vram-accept", *ON_RTX3060)
     silent = run_once(tmp_path, files, *ON_RTX3060)
@@ -99,4 +110,4 @@ def test_two_mebibytes_in_seven_billion_parameters(tmp_path: Path, monkeypatch: 
 
     assert (0, 1) == (silent.result.ret, loud.result.ret)
     assert ({"test_llama2_7b": "PASS"}, {"test_llama2_7b": "FAIL"}) == (silent.verdicts, loud.verdicts)
-    assert 2 * MIB == now - before
+    assert 0 < now - before <= 2 * MIB
