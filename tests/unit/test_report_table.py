@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, OutsideMemory, Parts, PhasePeak, StepSample
+from pytest_vramguard.reading import (
+    Measurement,
+    NotMeasured,
+    OutOfMemory,
+    OutsideMemory,
+    Parts,
+    PhasePeak,
+    StepSample,
+    StepSensors,
+)
 from pytest_vramguard.report import CaseResult, DeviceFacts, Report
 from pytest_vramguard.report_table import (
     ReportError,
@@ -32,8 +41,22 @@ _PHASES = st.lists(
 ).map(tuple)
 _OUTSIDE = st.none() | st.builds(OutsideMemory, managed_bytes=_COUNTS, managed_host_bytes=_COUNTS, pinned_bytes=_COUNTS)
 _NOTES = st.lists(_TEXTS, max_size=2).map(tuple)
+_SENSORS = st.builds(
+    StepSensors,
+    lowest_clock_hz=st.none() | _COUNTS,
+    highest_temperature_celsius=st.none() | st.integers(-40, 120),
+    highest_power_watts=st.none() | st.floats(0, 1e4),
+    clock_reasons=st.lists(_TEXTS, max_size=2).map(tuple),
+    other_process_count=st.none() | _COUNTS,
+)
 _STEPS = st.lists(
-    st.builds(StepSample, host_seconds=st.floats(0, 1e9), device_seconds=st.floats(0, 1e9), tokens=st.none() | _COUNTS),
+    st.builds(
+        StepSample,
+        host_seconds=st.floats(0, 1e9),
+        device_seconds=st.floats(0, 1e9),
+        tokens=st.none() | _COUNTS,
+        sensors=st.none() | _SENSORS,
+    ),
     max_size=3,
 ).map(tuple)
 _READINGS = st.one_of(
@@ -93,6 +116,7 @@ _CASES = st.builds(
     reading=_READINGS,
     verdicts=st.lists(_VERDICTS, max_size=2).map(tuple),
     advice=st.none() | _TEXTS,
+    limits=st.dictionaries(_TEXTS, _TEXTS, max_size=2).map(lambda limits: tuple(limits.items())),
 )
 
 

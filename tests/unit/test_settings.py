@@ -15,6 +15,7 @@ from pytest_vramguard.settings import (
     PROJECT_KEYS,
     Settings,
     Wishes,
+    limits_of,
     resolve,
     split_targets,
     wishes_of_ini,
@@ -83,6 +84,14 @@ class TestResolve:
     def test_a_value_that_counts_as_false_is_a_wish(self) -> None:
         """A warm-up of zero steps is asked for, and hides a weaker wish."""
         assert Settings(warmup=0) == resolve(Wishes(warmup=0), Wishes(warmup=4))
+
+
+def test_limits_are_written_as_they_were() -> None:
+    """What a case allows beside what it was can be read again from its text."""
+    settings = resolve(read({"max_growth": "1%+8MiB, device=0", "max_slowdown": "2.5%"}))
+
+    assert (("max_growth", "allocated=1%+8MiB, device=0"), ("max_slowdown", "2.5%")) == limits_of(settings)
+    assert settings == resolve(read(dict(limits_of(settings))))
 
 
 class TestMapping:
