@@ -37,9 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     A `VramguardError` is printed on stderr and gives its `exit_code`. A wrong command line exits with that of a usage error.
     """
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    ours, behind = _split(given) if given[:1] == ["compare"] else (given, [])
-    options = _parser().parse_args(ours, argparse.Namespace(pytest_arguments=behind))
+    options = _options(sys.argv[1:] if arguments is None else list(arguments))
     try:
         answer: Answer = options.command(options)
     except VramguardError as fault:
@@ -175,10 +173,11 @@ def _rounds(text: str) -> int:
     return int(text)
 
 
-def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
-    """Return the arguments before the first `--`, and those behind it, which are pytest's."""
-    cut = arguments.index("--") if "--" in arguments else len(arguments)
-    return arguments[:cut], arguments[cut + 1 :]
+def _options(arguments: list[str]) -> argparse.Namespace:
+    """Return what the command line asks for; of a comparison what stands behind the first `--` is pytest's."""
+    compares = arguments[:1] == ["compare"] and "--" in arguments
+    cut = arguments.index("--") if compares else len(arguments)
+    return _parser().parse_args(arguments[:cut], argparse.Namespace(pytest_arguments=arguments[cut + 1 :]))
 
 
 def _parser() -> _Parser:

@@ -35,20 +35,15 @@ def compare_commits(refs: tuple[str, str], arguments: Sequence[str], referee: Re
     commits = [commit_of(repository, ref) for ref in refs]
     try:
         with checked_out(repository, commits) as folders, TemporaryDirectory(prefix="vramguard-") as outputs:
-            checkouts = dict(
-                zip(
-                    ("base", "head"),
-                    (
-                        Checkout(commit=commit, folder=folder, repository=repository)
-                        for commit, folder in zip(commits, folders, strict=True)
-                    ),
-                    strict=True,
-                )
+            base, head = (
+                Checkout(commit=commit, folder=folder, repository=repository)
+                for commit, folder in zip(commits, folders, strict=True)
             )
 
             def measure(side: Side, number: int) -> Report:
-                sys.stderr.write(f"vramguard: round {number + 1}: {checkouts[side].commit.text}\n")
-                return checkouts[side].run(arguments, Path(outputs, f"{side}-{number}"))
+                checkout = base if side == "base" else head
+                sys.stderr.write(f"vramguard: round {number + 1}: {checkout.commit.text}\n")
+                return checkout.run(arguments, Path(outputs, f"{side}-{number}"))
 
             compared = compare(measure, referee, most_rounds)
     except KeyboardInterrupt:

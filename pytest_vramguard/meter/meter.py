@@ -238,6 +238,8 @@ class Meter:
     def _notes(self, peaks: Peaks) -> Iterator[str]:
         if not self._timed:
             yield "no step time: nothing is computed on an emulated card"
+        elif self._sensors is None:
+            yield "the card's sensors cannot be asked here: a step on a throttled or shared card is not known to be void"
         if self._measures_context and peaks.outside_bytes is None:
             yield "context bytes are the catalogue's: the driver does not say what this process uses"
         if not history_is_kept():

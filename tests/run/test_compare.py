@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from pytest_vramguard.devices import real_card_present
 from tests.plugin.projects import ENVIRONMENT
 from tests.repositories import commit, git, worktrees
 
@@ -139,6 +140,36 @@ def test_a_folder_that_only_one_commit_has(tmp_path: Path) -> None:
 
     assert 4 == ended.returncode
     assert ended.stderr.endswith(": has no folder below/; start the command in one that both have\n")
+
+
+TIMED: Final = """
+import pytest
+import torch
+
+
+@pytest.mark.vram
+def test_products(vram):
+    left = torch.randn(4096, 4096, device="cuda")
+    for _ in range(20):
+        with vram.step():
+            for _ in range(20):
+                left = torch.nn.functional.normalize(left @ left)
+"""
+
+
+@pytest.mark.gpu
+@pytest.mark.long
+@pytest.mark.skipif(not real_card_present(), reason="needs a real card: none on this machine")
+def test_equal_commits_are_equally_fast_on_a_real_card(tmp_path: Path) -> None:
+    """On a GPU the two run in turn, and the interval of equal code lies within a limit of a half."""
+    pyproject = '[tool.vramguard]\ntarget = "t4"\ndevice = "cuda"\n'
+    commit(tmp_path, {"pyproject.toml": pyproject, "test_time.py": TIMED})
+
+    ended = compared(tmp_path, "HEAD", "--max-slowdown", "50%")
+
+    assert 0 == ended.returncode, ended.stderr
+    assert "8 rounds in turn" in ended.stdout
+    assert "growth PASS, slowdown PASS" in ended.stdout
 
 
 FINDER: Final = """

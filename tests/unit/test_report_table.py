@@ -20,6 +20,7 @@ from pytest_vramguard.reading import (
     Site,
     SiteBytes,
     StepSample,
+    StepSensors,
     SyncSite,
     Work,
 )
@@ -68,8 +69,22 @@ _SYNCS = st.lists(
 _COUNTED = (name for name in Work.__dataclass_fields__ if name != "syncs")
 _WORK = st.none() | st.builds(Work, syncs=_SYNCS, **dict.fromkeys(_COUNTED, _COUNTS))
 _NOTES = st.lists(_TEXTS, max_size=2).map(tuple)
+_SENSORS = st.builds(
+    StepSensors,
+    lowest_clock_hz=st.none() | _COUNTS,
+    highest_temperature_celsius=st.none() | st.integers(-40, 120),
+    highest_power_watts=st.none() | st.floats(0, 1e4),
+    clock_reasons=st.lists(_TEXTS, max_size=2).map(tuple),
+    other_process_count=st.none() | _COUNTS,
+)
 _STEPS = st.lists(
-    st.builds(StepSample, host_seconds=st.floats(0, 1e9), device_seconds=st.floats(0, 1e9), tokens=st.none() | _COUNTS),
+    st.builds(
+        StepSample,
+        host_seconds=st.floats(0, 1e9),
+        device_seconds=st.floats(0, 1e9),
+        tokens=st.none() | _COUNTS,
+        sensors=st.none() | _SENSORS,
+    ),
     max_size=3,
 ).map(tuple)
 _READINGS = st.one_of(
@@ -132,6 +147,7 @@ _CASES = st.builds(
     verdicts=st.lists(_VERDICTS, max_size=2).map(tuple),
     advice=st.none() | _TEXTS,
     snapshot=st.none() | _TEXTS,
+    limits=st.dictionaries(_TEXTS, _TEXTS, max_size=2).map(lambda limits: tuple(limits.items())),
 )
 
 

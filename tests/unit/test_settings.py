@@ -15,6 +15,7 @@ from pytest_vramguard.settings import (
     PROJECT_KEYS,
     Settings,
     Wishes,
+    limits_of,
     resolve,
     split_targets,
     wishes_of_ini,
@@ -109,6 +110,14 @@ class TestSites:
     def test_no_creep_at_all_is_a_wish(self) -> None:
         """A creep gate of 0 bytes is asked for."""
         assert Settings(max_creep_bytes=0).wants_sites
+
+
+def test_limits_are_written_as_they_were() -> None:
+    """What a case allows beside what it was can be read again from its text."""
+    settings = resolve(read({"max_growth": "1%+8MiB, device=0", "max_slowdown": "2.5%"}))
+
+    assert (("max_growth", "allocated=1%+8MiB, device=0"), ("max_slowdown", "2.5%")) == limits_of(settings)
+    assert settings == resolve(read(dict(limits_of(settings))))
 
 
 class TestMapping:

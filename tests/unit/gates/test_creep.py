@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -72,6 +73,13 @@ def test_what_is_creep(levels_bytes: tuple[int, ...]) -> None:
 def test_the_tide_may_fall(levels_bytes: list[int], shuffling: object) -> None:  # noqa: ARG001 (more orders to try)
     """Levels of which the last is not above the first never fail."""
     assert Outcome.PASS is judged(*levels_bytes, min(levels_bytes)).outcome
+
+
+def test_batches_of_random_length_raise_no_alarm() -> None:
+    """Of 1000 cases whose levels only vary with the length of the batch, over 20 steps, none creeps."""
+    chance = random.Random(3)  # noqa: S311 (no secret)
+
+    assert 0 == sum(judged(*(GIB + chance.randrange(64) * MIB for _ in range(20))).outcome is Outcome.FAIL for _ in range(1000))
 
 
 def test_what_a_failure_says() -> None:
