@@ -28,6 +28,8 @@ FURTHER_CASES: Final = 3
 PAIRS: Final = 15
 """Paired runs with and without the plugin, taken in turn, so that a slow minute of the machine hits both."""
 IMPORTS: Final = 9
+WARM_STEPS: Final = 3
+TIMED_STEPS: Final = 9
 
 VRAM_TESTS: Final = f"""
 import pytest
@@ -51,6 +53,38 @@ begin = time.process_time()
 import pytest_vramguard.plugin
 print(time.process_time() - begin)
 """
+STEPS: Final = f"""
+import sys, time
+from contextlib import nullcontext
+
+emulated = sys.argv[1] == "cuda"
+if emulated:
+    from pytest_vramguard.cards import load_catalogue
+    from pytest_vramguard.devices.emulated import EmulatedDevice
+
+    card = EmulatedDevice()
+    card.enter(load_catalogue(()).find("a100-80"))
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import LlamaForCausalLM, LlamaConfig
+
+with torch.device(sys.argv[1]):
+    config = LlamaConfig(use_cache=False, dtype="bfloat16")
+    model = get_peft_model(LlamaForCausalLM._from_config(config), LoraConfig(target_modules=["q_proj", "v_proj"]))
+    ids = torch.ones(1, 512, dtype=torch.long)
+    mask = torch.ones(1, 1, 512, 512, dtype=torch.bool).tril()  # given, since making one reads values, which meta tensors lack
+model.gradient_checkpointing_enable(dict(use_reentrant=False))
+model.train()
+optimizer = torch.optim.AdamW(parameter for parameter in model.parameters() if parameter.requires_grad)
+with card.running() if emulated else nullcontext():
+    for _ in range({WARM_STEPS} + {TIMED_STEPS}):
+        begin = time.process_time()
+        model(input_ids=ids, attention_mask=mask, labels=ids).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        print(time.process_time() - begin)
+"""
+"""A 7B model in 16 bits with LoRA, on the emulated card or on tensors without memory: what a step costs the processor."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,6 +184,22 @@ def collection_figures(folder: Path) -> list[Figure]:
     ]
 
 
+def step_figures() -> list[Figure]:
+    """Return what a step costs on the emulated card, known values included, and how many times that of one on meta tensors."""
+    seconds = {device: step_seconds(device) for device in ("cuda", "meta")}
+    ratios = tuple(one / other for one, other in zip(seconds["cuda"], seconds["meta"], strict=True))
+    return [
+        Figure(name="7B bf16, step on the emulated card, processor time", runs=seconds["cuda"], unit="s"),
+        Figure(name="  of the same step on meta tensors", runs=ratios, unit="x", most=1.3),
+    ]
+
+
+def step_seconds(device: str) -> tuple[float, ...]:
+    """Return the processor time of each timed step on `device`."""
+    printed = subprocess.run([sys.executable, "-c", STEPS, device], check=True, capture_output=True, text=True).stdout
+    return tuple(map(float, printed.split()[WARM_STEPS:]))
+
+
 def import_figure() -> Figure:
     """Return the time of importing the plugin where pytest is imported already."""
     printed = [
@@ -176,6 +226,7 @@ def main() -> None:
         vram = project(Path(scratch, "vram"), test_vram=VRAM_TESTS, conftest=STAMPS)
         print(import_figure(), flush=True)
         print(*collection_figures(plain), sep="\n", flush=True)
+        print(*step_figures(), sep="\n", flush=True)
         print(*cold_figures(vram), sep="\n", flush=True)
         print(*further_figures(vram), sep="\n", flush=True)
 

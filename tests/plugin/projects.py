@@ -104,7 +104,7 @@ def run_in(pytester: pytest.Pytester, *arguments: str) -> Run:
     return Run(result=pytester.runpytest_subprocess(*arguments), folder=pytester.path)
 
 
-def run_once(folder: Path, files: Mapping[str, str], *arguments: str) -> Run:
+def run_once(folder: Path, files: Mapping[str, str], *arguments: str, timeout_seconds: float = 300) -> Run:
     """Write `files` into `folder` and run pytest there; for a run that several tests look at."""
     for name, text in files.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -115,7 +115,7 @@ def run_once(folder: Path, files: Mapping[str, str], *arguments: str) -> Run:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=timeout_seconds,
         check=False,
     )
     result = pytest.RunResult(ended.returncode, ended.stdout.splitlines(), ended.stderr.splitlines(), duration=0.0)

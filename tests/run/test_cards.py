@@ -163,21 +163,25 @@ def ranks_of(ended: Any) -> dict[int, dict[str, Any]]:
     return {int(case["id"].rpartition("[rank-")[2].partition("-")[0]): case["reading"] for case in ended.cases}
 
 
+def peaks_of(ended: Any) -> dict[int, tuple[int, int]]:
+    """Return the allocated and the device peak of each rank, in bytes."""
+    return {rank: (reading["peak_allocated_bytes"], reading["peak_device_bytes"]) for rank, reading in ranks_of(ended).items()}
+
+
 @pytest.mark.long
 @pytest.mark.usefixtures("scripts")
 def test_fsdp2_of_all_ranks_and_of_two_that_stand_for_them(vramguard: Any) -> None:
-    """Every rank has the same peak, to the byte, also in a second run in which only the first and the last are run."""
-    command = (TORCHRUN, "--nproc-per-node", "4", "fsdp2.py")
-    every = vramguard(*command, options=on("a100-80", 4))
-    chosen = vramguard(*command, options=on("a100-80", 4, "--ranks", "auto"))
-    every_peak = {rank: reading["peak_device_bytes"] for rank, reading in ranks_of(every).items()}
-    chosen_peak = {rank: reading["peak_device_bytes"] for rank, reading in ranks_of(chosen).items()}
+    """Every rank has the same peaks, to the byte, in a second run too, and where only the first and the last are run."""
+    command = (TORCHRUN, "--nproc-per-node", "8", "fsdp2.py")
+    first, second = (vramguard(*command, options=on("a100-80", 8)) for _ in range(2))
+    chosen = vramguard(*command, options=on("a100-80", 8, "--ranks", "auto"))
 
-    assert (0, 0) == (every.status, chosen.status), every.text + chosen.text
-    assert [0, 1, 2, 3] == list(every_peak)
-    assert 1 == len(set(every_peak.values()))
-    assert {0: every_peak[0], 3: every_peak[3]} == chosen_peak
-    assert "of 4 ranks only 0, 3 were run: what another one would differ in is not known" in ranks_of(chosen)[0]["notes"]
+    assert (0, 0, 0) == (first.status, second.status, chosen.status), first.text + second.text + chosen.text
+    assert list(range(8)) == list(peaks_of(first))
+    assert 1 == len(set(peaks_of(first).values()))
+    assert peaks_of(first) == peaks_of(second)
+    assert {rank: peaks_of(first)[rank] for rank in (0, 7)} == peaks_of(chosen)
+    assert "of 8 ranks only 0, 7 were run: what another one would differ in is not known" in ranks_of(chosen)[0]["notes"]
 
 
 @pytest.mark.long

@@ -52,8 +52,13 @@ def communication_notes(device: int, counted_before: Mapping[str, int] = EMPTY) 
     given = [f"{kind} {size_text(size_bytes)}" for kind, size_bytes in sizes.items() if size_bytes]
     if not given:
         return ()
-    held = size_text(libraries.held_peak_bytes(device))
-    return (f"NCCL's buffers: {held} of the memory outside the allocator, by formula", f"given to NCCL: {', '.join(given)}")
+    held_bytes = libraries.held_peak_bytes(device)
+    buffers = (
+        f"{size_text(held_bytes)} of the memory outside the allocator, by formula"
+        if held_bytes
+        else "none on the card, they lie in host memory: cards of this kind do not reach each other's, or there is but one rank"
+    )
+    return (f"NCCL's buffers: {buffers}", f"given to NCCL: {', '.join(given)}")
 
 
 def absence_notes(world_size: int, present: Sequence[int]) -> tuple[str, ...]:

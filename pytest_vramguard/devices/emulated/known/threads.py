@@ -20,7 +20,7 @@ def entered_by_threads(mode: AbstractContextManager[object]) -> Iterator[None]:
         run = thread.run
 
         def run_inside() -> None:
-            del thread.run  # type: ignore[method-assign] # the instance's, so that nothing is held once the thread has ended
+            del thread.run
             with mode:
                 run()
 
