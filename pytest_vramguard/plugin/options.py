@@ -8,9 +8,12 @@ if TYPE_CHECKING:
     import pytest
 
 MARKER_HELP: Final = (
-    "vram(max_gb=None, band=None, max_growth=None, max_shrink=None, max_creep=None, target=None, steps=None, warmup=None): "
+    "vram(max_gb=None, band=None, phases=None, min_seq_len=None, min_batch_size=None, max_growth=None, max_shrink=None, "
+    "max_creep=None, target=None, steps=None, warmup=None): "
     "measure the peak GPU memory of the test and fail it when that is above the target card or above max_gb GiB, when its "
-    "share of the card lies outside band=(low, high), when it is above or below the accepted baseline by more than max_growth "
+    "share of the card lies outside band=(low, high), when that of a phase is above its limit in phases={'load': '10GB'}, "
+    "when vram.longest finds less than min_seq_len or min_batch_size, "
+    "when it is above or below the accepted baseline by more than max_growth "
     "or max_shrink, or when the memory held after each step rises by more than max_creep."
 )
 OPTIONS: Final[dict[str, tuple[str, dict[str, Any]]]] = {

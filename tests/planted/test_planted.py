@@ -78,11 +78,39 @@ def test_loop(vram):
             optimizer.step()
             optimizer.zero_grad()
             del logits
+
+
+@pytest.mark.vram(max_growth="1%", max_shrink="1%", phases={"eval": "524MiB"})
+def test_eval(vram):
+    with vram.phase("load"):
+        model = torch.nn.Sequential(torch.nn.Linear(2048, 4096), torch.nn.Linear(4096, 2048)).cuda()
+        optimizer = torch.optim.SGD(model.parameters())
+    for _ in range(2):
+        with vram.step():
+            model(torch.empty(16, 2048, device="cuda")).sum().backward()
+            optimizer.step()
+            if PLANTED != "gradients":
+                optimizer.zero_grad()
+    with vram.phase("eval"), torch.no_grad():
+        model(torch.empty(8192, 2048, device="cuda"))
+
+
+@pytest.mark.vram(max_growth="1%", max_shrink="1%", phases={"merge": "184MiB"})
+def test_merge(vram):
+    import copy
+
+    import peft
+
+    with vram.phase("load"):
+        base = torch.nn.Sequential(*(torch.nn.Linear(1024, 1024) for _ in range(8))).cuda()
+        model = peft.get_peft_model(base, peft.LoraConfig(target_modules=[str(number) for number in range(8)]))
+    with vram.phase("merge"):
+        merged = (copy.deepcopy(model) if PLANTED == "copy" else model).merge_and_unload()
 """
 
 
 def project_run(folder: Path, monkeypatch: pytest.MonkeyPatch, planted: str | None, *arguments: str) -> Run:
-    """Run one of the two cases, with a regression or without."""
+    """Run one of the cases, with a regression or without."""
     if planted is None:
         monkeypatch.delenv("PLANTED", raising=False)
     else:
@@ -141,3 +169,24 @@ def test_a_list_that_keeps_every_output_creeps(tmp_path: Path, monkeypatch: pyte
     assert ("FAIL", "FAILED") == (creep["outcome"], loud.outcomes["test_loop"])
     # A block of more than 1 MiB keeps up to 1 MiB that is left over. Source: torch, CUDACachingAllocator.cpp, kSmallSize.
     assert 512 * 8000 * 2 <= creep["observed"] <= 512 * 8000 * 2 + MIB
+
+
+@pytest.mark.parametrize(
+    ("planted", "name", "part", "phase", "size_mib"),
+    [("gradients", "test_eval", "gradients", "eval", 64), ("copy", "test_merge", "weights", "merge", 32)],
+)
+def test_growth_after_the_steps_is_blamed(  # noqa: PLR0913, PLR0917 (fixtures and parameters)
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: str, name: str, part: str, phase: str, size_mib: int
+) -> None:
+    """Gradients that live on in an evaluation, and a second copy of the weights at a merge, break the phase's limit too."""
+    project_run(tmp_path, monkeypatch, None, "--vram-accept", "-k", name)
+
+    silent = failed(project_run(tmp_path, monkeypatch, None, "-k", name), name)
+    loud = failed(project_run(tmp_path, monkeypatch, planted, "-k", name), name)
+    parts, phases, _environment = loud["growth"]["causes"]
+
+    assert {} == silent
+    assert {"growth", "phase"} == set(loud)
+    assert parts.startswith(f"parts: {part} +{size_mib}.")
+    assert phases.startswith(f"allocated peak by phase: {phase} +{size_mib}.")
+    assert f"peak device bytes of phase {phase!r}" == loud["phase"]["metric"]

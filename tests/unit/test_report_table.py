@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, OutsideMemory, Parts, PhasePeak, StepSample
+from pytest_vramguard.reading import Longest, Measurement, NotMeasured, OutOfMemory, OutsideMemory, Parts, PhasePeak, StepSample
 from pytest_vramguard.report import CaseResult, DeviceFacts, Report
 from pytest_vramguard.report_table import (
     ReportError,
@@ -42,6 +42,7 @@ _READINGS = st.one_of(
         OutOfMemory,
         message=_TEXTS,
         phase=_TEXTS,
+        phases_around=_NOTES,
         peak_allocated_bytes=_COUNTS,
         peak_reserved_bytes=_COUNTS,
         context_bytes=_COUNTS,
@@ -62,6 +63,7 @@ _READINGS = st.one_of(
         step_count=_COUNTS,
         allocator_retries=_COUNTS,
         leftover_bytes=_COUNTS,
+        longest=st.none() | st.builds(Longest, quantity=_TEXTS, value=_COUNTS),
         notes=_NOTES,
     ),
 )
