@@ -333,7 +333,8 @@ def _phases(table: Table) -> tuple[PhaseLimit, ...] | None:
     from pytest_vramguard.gates.allowance import parse_limit  # for the few runs that ask for it
     from pytest_vramguard.gates.phase import PhaseLimit
 
-    sizes = {phase: _parsed(limits, phase, limits.string(phase), parse_limit) for phase in limits.mapping}
+    texts = {phase: limits.string(phase) for phase in limits.mapping}
+    sizes = {phase: _parsed(limits, phase, text, parse_limit) for phase, text in texts.items() if text}
     return tuple(PhaseLimit(phase=phase, max_bytes=size or 1) for phase, size in sizes.items())
 
 

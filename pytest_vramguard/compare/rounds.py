@@ -14,7 +14,7 @@ from pytest_vramguard.errors import ComparisonError
 from pytest_vramguard.gates import NoBaseline, PairedRuns
 from pytest_vramguard.gates.allowance import parse_allowances
 from pytest_vramguard.gates.slowdown import EMULATED
-from pytest_vramguard.guard import comparing_gates
+from pytest_vramguard.judgement import comparing_gates
 from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory
 from pytest_vramguard.settings import LIMIT_KEYS, Wishes, resolve, wishes_of_mapping
 from pytest_vramguard.side_by_side import ComparedCase, ComparedCommits

@@ -15,7 +15,7 @@ from pytest_vramguard.devices.emulated.device_facts import facts_of
 from pytest_vramguard.devices.emulated.requirements import require_emulation
 from pytest_vramguard.devices.stack import allocator_settings
 from pytest_vramguard.errors import SettingsError
-from pytest_vramguard.guard import judged
+from pytest_vramguard.judgement import judged
 from pytest_vramguard.reading import NotMeasured
 from pytest_vramguard.report_table import ReportError, reading_from_table
 from pytest_vramguard.run.process import FOLDER_VARIABLE, SITES_VARIABLE

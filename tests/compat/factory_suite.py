@@ -63,7 +63,7 @@ def test_lora_example_peaks_at_the_same_bytes_again() -> None:
 
     assert "PASS" == first["outcome"]
     assert first["reading"] == second["reading"]
-    assert ["until the first optimizer step", "first step", "steady"] == list(first["reading"]["phases"])
+    assert ["until the first optimizer step", "optimizer", "first step", "steady"] == list(first["reading"]["phases"])
     assert ADAPTER_BYTES == first["reading"]["parts"]["gradients"]
 
 

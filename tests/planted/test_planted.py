@@ -144,6 +144,36 @@ def test_syncs(vram):
     train(vram, loss_that_is_read, [128] * 3)
 
 
+@pytest.mark.vram(max_growth="1%", max_shrink="1%", phases={"eval": "524MiB"})
+def test_eval(vram):
+    """Gradients that live on in an evaluation."""
+    with vram.phase("load"):
+        model = torch.nn.Sequential(torch.nn.Linear(2048, 4096), torch.nn.Linear(4096, 2048)).cuda()
+        optimizer = torch.optim.SGD(model.parameters())
+    for _ in range(2):
+        with vram.step():
+            model(torch.empty(16, 2048, device="cuda")).sum().backward()
+            optimizer.step()
+            if not PLANTED:
+                optimizer.zero_grad()
+    with vram.phase("eval"), torch.no_grad():
+        model(torch.empty(8192, 2048, device="cuda"))
+
+
+@pytest.mark.vram(max_growth="1%", max_shrink="1%", phases={"merge": "184MiB"})
+def test_merge(vram):
+    """A second copy of the weights while an adapter is merged."""
+    import copy
+
+    import peft
+
+    with vram.phase("load"):
+        base = torch.nn.Sequential(*(torch.nn.Linear(1024, 1024) for _ in range(8))).cuda()
+        model = peft.get_peft_model(base, peft.LoraConfig(target_modules=[str(number) for number in range(8)]))
+    with vram.phase("merge"):
+        merged = (copy.deepcopy(model) if PLANTED else model).merge_and_unload()
+
+
 @pytest.mark.vram(max_creep="0")
 def test_creep(vram):
     """A list that keeps what each step made."""
@@ -162,6 +192,10 @@ CASES: Final = {
     "test_padding": ("activations", ["modules: Sequential.* +", "LINE in train: logits = model("]),
 }
 """The part that grows most, and what else the causes say; LINE is the file and line of the code that follows in it."""
+
+
+AFTERWARDS: Final = {"test_eval": ("gradients", "eval", 64), "test_merge": ("weights", "merge", 32)}
+"""The part that grows after the steps, the phase, and the whole MiB of it."""
 
 
 class Runs(NamedTuple):
@@ -214,6 +248,20 @@ def test_growth_is_blamed(runs: Runs, name: str) -> None:
     assert {"growth"} == set(loud)
     assert part == re.findall(r"(\w+) \+", causes[0])[0]
     assert [] == [fragment for fragment in map(told, fragments) if not any(fragment in cause for cause in causes)]
+
+
+@pytest.mark.parametrize("name", AFTERWARDS)
+def test_growth_after_the_steps_is_blamed(runs: Runs, name: str) -> None:
+    """Gradients that live on in an evaluation, and a second copy of the weights at a merge, break the phase's limit too."""
+    part, phase, size_mib = AFTERWARDS[name]
+    loud = failed(runs.loud[name])
+    causes = loud["growth"]["causes"]
+
+    assert {} == failed(runs.silent[name])
+    assert {"growth", "phase"} == set(loud)
+    assert causes[0].startswith(f"parts: {part} +{size_mib}.")
+    assert 1 == sum(cause.startswith(f"allocated peak by phase: {phase} +{size_mib}.") for cause in causes)
+    assert f"peak device bytes of phase {phase!r}" == loud["phase"]["metric"]
 
 
 def test_a_list_that_keeps_every_output_creeps(runs: Runs) -> None:

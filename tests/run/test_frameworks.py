@@ -81,7 +81,7 @@ def test_trl_sft(measured: Any, tmp_path: Path) -> None:
     first, second = (measured(str(BIN / "trl"), *command.split())[0] for _ in range(2))
 
     assert first == second
-    assert ["until the first optimizer step", "first step", "steady"] == [
+    assert ["until the first optimizer step", "optimizer", "first step", "steady"] == [
         name for reading in first for name in reading["phases"]
     ]
 

@@ -30,7 +30,7 @@ def test_script_is_measured_unchanged(vramguard: Any) -> None:
     reading = case["reading"]
 
     assert (0, "PASS", "emulated") == (ended.status, case["outcome"], case["device"]["kind"])
-    assert ["until the first optimizer step", "first step", "steady"] == list(reading["phases"])
+    assert ["until the first optimizer step", "optimizer", "first step", "steady"] == list(reading["phases"])
     assert reading["peak_allocated_bytes"] == sum(reading["parts"].values())
     assert 4 * 2**20 == reading["parts"]["weights"]
 

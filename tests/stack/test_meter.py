@@ -77,9 +77,39 @@ def test_phases_have_peaks_of_their_own(meter: Meter) -> None:
     reading = measured(meter)
     peaks = {phase.name: phase.peak_allocated_bytes for phase in reading.phases}
 
-    assert ["load", "first step", "steady"] == list(peaks)
+    assert ["load", "first step", "optimizer", "steady"] == list(peaks)
     assert 2 * WEIGHT_BYTES == peaks["load"]
     assert peaks["load"] < peaks["first step"] <= peaks["steady"] == reading.peak_allocated_bytes
+
+
+def test_the_states_of_the_optimizer_are_a_phase(meter: Meter) -> None:
+    """The optimizer's first step, inside the first step, begins with weights and gradients, and adds the states."""
+    train(meter, steps=3)
+
+    peaks = {phase.name: phase.peak_allocated_bytes for phase in measured(meter).phases}
+
+    assert 8 * WEIGHT_BYTES <= peaks["optimizer"] <= peaks["first step"]
+
+
+def test_a_card_that_the_optimizer_fills(meter: Meter) -> None:
+    """Out of memory while the states are made is told as that phase, with the step around it."""
+    weight = nn.Parameter(torch.empty(8, device="cuda"))
+    weight.grad = torch.empty_like(weight)
+
+    class Greedy(torch.optim.SGD):
+        """An optimizer whose states fit no card."""
+
+        def step(self, _closure: object = None) -> None:  # type: ignore[override] # it returns no loss
+            """Ask for too much."""
+            torch.empty(2**60, dtype=torch.uint8, device="cuda")
+
+    with pytest.raises(torch.OutOfMemoryError) as caught, meter.step():
+        Greedy([weight]).step()
+
+    reading = meter.end(out_of_memory_in(caught.value))
+
+    assert isinstance(reading, OutOfMemory)
+    assert ("optimizer", ("first step",)) == (reading.phase, reading.phases_around)
 
 
 def test_a_reset_by_the_code_loses_no_peak(meter: Meter) -> None:

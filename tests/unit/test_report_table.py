@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_vramguard.reading import (
+    Longest,
     Measurement,
     NotMeasured,
     Origins,
@@ -93,6 +94,7 @@ _READINGS = st.one_of(
         OutOfMemory,
         message=_TEXTS,
         phase=_TEXTS,
+        phases_around=_NOTES,
         peak_allocated_bytes=_COUNTS,
         peak_reserved_bytes=_COUNTS,
         context_bytes=_COUNTS,
@@ -114,6 +116,7 @@ _READINGS = st.one_of(
         step_count=_COUNTS,
         allocator_retries=_COUNTS,
         leftover_bytes=_COUNTS,
+        longest=st.none() | st.builds(Longest, quantity=_TEXTS, value=_COUNTS),
         notes=_NOTES,
         origins=st.none() | _ORIGINS,
     ),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_vramguard.errors import SettingsError
+from pytest_vramguard.gates import PhaseLimit
 from pytest_vramguard.gates.allowance import parse_allowance, parse_allowances, parse_count_allowance
 from pytest_vramguard.settings import (
     COMMAND_KEYS,
@@ -23,6 +24,7 @@ from pytest_vramguard.settings import (
     wishes_of_marker,
     wishes_of_project,
 )
+from pytest_vramguard.units import GIB, MIB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +38,9 @@ EVERYTHING: dict[str, Any] = {
     "warmup": 0,
     "max_gb": 12.0,
     "band": (0.7, 0.9),
+    "phases": (PhaseLimit(phase="load", max_bytes=10 * GIB), PhaseLimit(phase="first step", max_bytes=512 * MIB)),
+    "min_seq_len": 1400,
+    "min_batch_size": 4,
     "cards": (Path("cards.toml"),),
     "max_growth": parse_allowances("1%+8MiB"),
     "max_shrink": parse_allowances("device=64MiB"),
@@ -133,6 +138,9 @@ class TestMapping:
             "warmup": 0,
             "max_gb": 12,
             "band": [0.7, 0.9],
+            "phases": {"load": "10GB", "first step": "512MiB"},
+            "min_seq_len": 1400,
+            "min_batch_size": 4,
             "cards": ["cards.toml"],
             "max_growth": "1%+8MiB",
             "max_shrink": "device=64MiB",
@@ -234,6 +242,18 @@ class TestMapping:
     def test_a_band_of_other_things_than_two_numbers_is_told_once(self) -> None:
         """What is no pair of numbers is not compared as well."""
         assert ["a.toml: band[1]: got 'high' (str), expected a number"] == faults({"band": (2, "high")})
+
+    def test_faulty_limits_of_phases_are_located(self) -> None:
+        """Each names its phase, and what a size looks like."""
+        assert [
+            "a.toml: phases.'first step': got 3 (int), expected a non-empty string",
+            "a.toml: phases.eval: got '12MB', expected a size, as in '10GB' or '512MiB'; write KiB, MiB or GiB",
+        ] == faults({"phases": {"eval": "12MB", "first step": 3}})
+        assert ["a.toml: phases: got '10GB' (str), expected a table"] == faults({"phases": "10GB"})
+
+    def test_an_empty_table_of_phases_drops_the_limits_of_the_project(self) -> None:
+        """It says that there are none, which is stronger than a weaker place that says some."""
+        assert () == resolve(read({"phases": {}}), read({"phases": {"load": "1GB"}})).phases
 
     def test_every_fault_is_told_at_once(self) -> None:
         """Unknown keys and wrong values come in one error, a line each."""

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from pytest_vramguard.gates.allowance import (
     EXPECTED,
     EXPECTED_COUNT,
+    EXPECTED_LIMIT,
     parse_allowance,
     parse_allowances,
     parse_count_allowance,
+    parse_limit,
     parse_size,
 )
 from pytest_vramguard.units import GIB, KIB, MIB
@@ -107,3 +109,20 @@ def test_peaks_that_are_misnamed(text: str, message: str) -> None:
         parse_allowances(text)
 
     assert message == str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "size_bytes"), [("10GB", 10 * GIB), ("1.5 GB", 3 * GIB // 2), ("10GiB", 10 * GIB), ("64MiB", 64 * MIB), ("1B", 1)]
+)
+def test_a_limit_may_be_in_the_gb_of_cards(text: str, size_bytes: int) -> None:
+    """On a limit GB means GiB, as it does on cards; the other units are those of every size."""
+    assert size_bytes == parse_limit(text)
+
+
+@pytest.mark.parametrize("text", ["0", "0GB", "0.1B", "10MB", "10", "-1GB", ""])
+def test_what_is_no_limit_of_a_peak(text: str) -> None:
+    """Nothing, and sizes of another grammar, are refused with the forms that there are."""
+    with pytest.raises(ValueError, match=r"^got '") as caught:
+        parse_limit(text)
+
+    assert EXPECTED_LIMIT in str(caught.value)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_vramguard.reading import OutsideMemory, Parts
+from pytest_vramguard.reading import Longest, OutsideMemory, Parts
 from pytest_vramguard.render.terminal import failure_text, render
 from pytest_vramguard.report import CaseResult, Report
 from pytest_vramguard.units import GIB
@@ -224,5 +224,24 @@ def test_a_cause_of_two_gates_is_told_once() -> None:
     ],
 )
 def test_failure_is_short(case: CaseResult) -> None:
-    """However much there is to say, and whatever lines third-party texts bring along, a failure takes at most 16 lines."""
-    assert len(failure_text(case).splitlines()) <= 16
+    """However much there is to say, and whatever lines third-party texts bring along, a failure takes at most 15 lines."""
+    assert len(failure_text(case).splitlines()) <= 15
+
+
+def test_the_largest_that_fits_is_shown() -> None:
+    """A failure says what was looked for, counts in its unit, and says that the peaks are those of the answer."""
+    verdict = samples.verdict(
+        gate="longest",
+        metric="largest seq_len that fits",
+        outcome=Outcome.FAIL,
+        observed=1399,
+        limit=1400,
+        unit="tokens",
+        reason="1399 tokens fit, 1 fewer than the 1400 of min_seq_len",
+    )
+    reading = samples.measurement(longest=Longest(quantity="seq_len", value=1399))
+
+    lines = failure_text(samples.case(reading=reading, verdicts=(verdict,))).splitlines()
+
+    assert "longest FAIL: largest seq_len that fits: observed 1399 tokens, limit 1400 tokens" == lines[1]
+    assert "largest seq_len that fits: 1399, whose peaks these are" in lines
