@@ -102,13 +102,10 @@ def compare(options: argparse.Namespace) -> Answer:
         VramguardError: a setting is wrong, or the commits cannot be compared.
     """
     from pytest_vramguard.compare.command import compare_commits  # imports what judges, which the others do without
-    from pytest_vramguard.compare.rounds import Referee
 
     asked = {key: getattr(options, key) for key in LIMIT_KEYS}
     wishes = wishes_of_mapping(asked, "command line", LIMIT_KEYS, Path.cwd())
-    cards = load_catalogue(wishes_of_project(Path("pyproject.toml")).cards or ())
-    referee = Referee(wishes=wishes, catalogue=cards, root=Path.cwd())
-    return compare_commits((options.base, options.head), options.pytest_arguments, referee, options.rounds)
+    return compare_commits((options.base, options.head), options.pytest_arguments, wishes, options.rounds)
 
 
 def doctor(options: argparse.Namespace) -> Answer:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from itertools import combinations_with_replacement
 from math import exp, log
 from statistics import median, quantiles
@@ -45,6 +46,11 @@ class RatioInterval:
     low: float
     high: float
     """Ends of the interval of `CONFIDENCE`."""
+
+
+def intervals_can_be_had() -> bool:
+    """Return whether scipy is installed, without which there is no interval."""
+    return find_spec("scipy") is not None
 
 
 def warmup_count(seconds: Sequence[float]) -> int:

@@ -7,32 +7,39 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
-from pytest_vramguard.compare.rounds import compare
+from pytest_vramguard.cards import load_catalogue
+from pytest_vramguard.compare.rounds import Referee, compare
 from pytest_vramguard.compare.run import Checkout
 from pytest_vramguard.compare.worktrees import checked_out, commit_of, repository_at
 from pytest_vramguard.errors import ComparisonError
 from pytest_vramguard.render import comparison
+from pytest_vramguard.settings import wishes_of_project
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_vramguard.compare.rounds import Referee, Side
+    from pytest_vramguard.compare.rounds import Side
     from pytest_vramguard.compare.worktrees import Repository
     from pytest_vramguard.report import Report
+    from pytest_vramguard.settings import Wishes
 
 INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, as a shell gives it: 128 and the number of the signal."""
 
 
-def compare_commits(refs: tuple[str, str], arguments: Sequence[str], referee: Referee, most_rounds: int) -> tuple[str, int]:
+def compare_commits(refs: tuple[str, str], arguments: Sequence[str], wishes: Wishes, most_rounds: int) -> tuple[str, int]:
     """Return the text about the commits that `refs` name, former and newer, and the exit status.
+
+    `wishes` are the limits of the command line.
 
     Raises:
         VramguardError: they cannot be compared.
     """
-    repository = repository_at(referee.root)
+    repository = repository_at(Path.cwd())
     _check(arguments, repository)
     commits = [commit_of(repository, ref) for ref in refs]
+    cards = wishes_of_project(repository.top / "pyproject.toml").cards or ()
+    referee = Referee(wishes=wishes, catalogue=load_catalogue(cards), root=repository.top)
     try:
         with checked_out(repository, commits) as folders, TemporaryDirectory(prefix="vramguard-") as outputs:
             base, head = (

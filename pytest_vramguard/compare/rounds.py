@@ -18,7 +18,7 @@ from pytest_vramguard.judgement import comparing_gates
 from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory
 from pytest_vramguard.settings import LIMIT_KEYS, Wishes, resolve, wishes_of_mapping
 from pytest_vramguard.side_by_side import ComparedCase, ComparedCommits
-from pytest_vramguard.statistics import FEWEST_PAIRS
+from pytest_vramguard.statistics import FEWEST_PAIRS, intervals_can_be_had
 from pytest_vramguard.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from pytest_vramguard.cards.catalogue import Catalogue
     from pytest_vramguard.gates.growth import Reference
+    from pytest_vramguard.gates.slowdown import Former
     from pytest_vramguard.report import CaseResult, Report
     from pytest_vramguard.settings import Settings
 
@@ -51,7 +52,7 @@ class Referee:
     catalogue: Catalogue
     """With the cards of the project."""
     root: Path
-    """Where the command was started."""
+    """Where the project is checked out."""
 
     def settings_of(self, before: CaseResult, now: CaseResult) -> Settings:
         """Return the limits of a case: the command line is stronger than the test, and the test than `DEFAULTS`.
@@ -87,11 +88,11 @@ def _play(measure: Measure, number: int) -> tuple[Report, Report]:
 
 def _wants_rounds(compared: ComparedCommits) -> bool:
     """Return whether there is a case whose step times more rounds may decide."""
-    return any(
+    return intervals_can_be_had() and any(
         verdict.gate == "slowdown" and verdict.outcome is Outcome.UNJUDGED and verdict.required
         for case in compared.cases
         for verdict in case.now.verdicts
-        if isinstance(case.now.reading, Measurement) and case.now.reading.steps
+        if _is_timed(case.before) and _is_timed(case.now)
     )
 
 
@@ -123,8 +124,8 @@ def _case(
     pairs = [(before[key], now[key]) for before, now in played if key in before and key in now]
     before, now = pairs[0]
     settings = referee.settings_of(before, now)
-    former = EMULATED if now.device.kind == "emulated" else PairedRuns(rounds=tuple(_measured(pairs)))
-    gates = comparing_gates(settings, _reference(before), former, now.environment)
+    reference = _reference(before)
+    gates = comparing_gates(settings, reference, _former(reference, pairs), now.environment)
     card = referee.catalogue.find(now.target)
     verdicts = tuple(gate.judge(now.reading, card) for gate in gates)
     if isinstance(before.reading, OutOfMemory) and isinstance(now.reading, OutOfMemory):
@@ -132,17 +133,26 @@ def _case(
     return ComparedCase(before=before, now=replace(now, verdicts=verdicts, advice=None))
 
 
+def _is_timed(case: CaseResult) -> bool:
+    return isinstance(case.reading, Measurement) and bool(case.reading.steps)
+
+
 def _has_steps(case: CaseResult) -> bool:
     return isinstance(case.reading, Measurement) and case.reading.step_count > 0
 
 
-def _measured(pairs: Sequence[tuple[CaseResult, CaseResult]]) -> list[tuple[Measurement, Measurement]]:
-    """Return the readings of the rounds in which both were measured."""
-    return [
+def _former(reference: Reference, pairs: Sequence[tuple[CaseResult, CaseResult]]) -> Former:
+    """Return what step times are compared with: the rounds in which both were measured, where there can be any."""
+    if pairs[0][1].device.kind == "emulated":
+        return EMULATED
+    if isinstance(reference, NoBaseline):
+        return reference
+    rounds = (
         (before.reading, now.reading)
         for before, now in pairs
         if isinstance(before.reading, Measurement) and isinstance(now.reading, Measurement)
-    ]
+    )
+    return PairedRuns(rounds=tuple(rounds))
 
 
 def _reference(before: CaseResult) -> Reference:

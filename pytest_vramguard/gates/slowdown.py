@@ -19,6 +19,7 @@ from pytest_vramguard.statistics import (
     FEWEST_PAIRS,
     FEWEST_SAMPLES,
     RatioInterval,
+    intervals_can_be_had,
     ratio_of_pairs,
     ratio_of_samples,
 )
@@ -92,15 +93,12 @@ class SlowdownGate:
         shortage = self._shortage(self.former, measured)
         if shortage is not None:
             return self._verdict(Outcome.UNJUDGED, shortage)
-        try:
-            interval = _interval(self.former, measured)
-        except ModuleNotFoundError:
-            reason = "scipy: not installed, expected for step times; install it: pip install 'pytest-vramguard[stats]'"
-            return self._verdict(Outcome.UNJUDGED, reason)
-        return self._decide(self.former, measured, interval)
+        return self._decide(self.former, measured, _interval(self.former, measured))
 
     def _shortage(self, former: Baseline | PairedRuns, measured: Measurement) -> str | None:
         """Return what is missing for an interval, with the next step."""
+        if not intervals_can_be_had():
+            return "scipy: not installed, expected for step times; install it: pip install 'pytest-vramguard[stats]'"
         if isinstance(former, PairedRuns):
             count = len(former.seconds)
             found = f"got {count} rounds with step times of both, expected at least {FEWEST_PAIRS}"

@@ -70,21 +70,13 @@ _SYNCS = st.lists(
 _COUNTED = (name for name in Work.__dataclass_fields__ if name != "syncs")
 _WORK = st.none() | st.builds(Work, syncs=_SYNCS, **dict.fromkeys(_COUNTED, _COUNTS))
 _NOTES = st.lists(_TEXTS, max_size=2).map(tuple)
-_SENSORS = st.builds(
-    StepSensors,
-    lowest_clock_hz=st.none() | _COUNTS,
-    highest_temperature_celsius=st.none() | st.integers(-40, 120),
-    highest_power_watts=st.none() | st.floats(0, 1e4),
-    clock_reasons=st.lists(_TEXTS, max_size=2).map(tuple),
-    other_process_count=st.none() | _COUNTS,
-)
 _STEPS = st.lists(
     st.builds(
         StepSample,
         host_seconds=st.floats(0, 1e9),
         device_seconds=st.floats(0, 1e9),
         tokens=st.none() | _COUNTS,
-        sensors=st.none() | _SENSORS,
+        sensors=st.sampled_from((None, StepSensors(), samples.sensors())),
     ),
     max_size=3,
 ).map(tuple)
@@ -150,7 +142,7 @@ _CASES = st.builds(
     verdicts=st.lists(_VERDICTS, max_size=2).map(tuple),
     advice=st.none() | _TEXTS,
     snapshot=st.none() | _TEXTS,
-    limits=st.dictionaries(_TEXTS, _TEXTS, max_size=2).map(lambda limits: tuple(limits.items())),
+    limits=st.sampled_from(((), (("max_growth", "allocated=1%"), ("max_slowdown", "5%")))),
 )
 
 

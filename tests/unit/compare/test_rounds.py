@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from dataclasses import dataclass, field, replace
 from math import exp, log
 from pathlib import Path
@@ -162,6 +163,31 @@ def test_a_case_without_steps_has_no_step_time_to_judge() -> None:
 
     assert {"growth"} == set(verdicts(compared(stepless)[0]))
     assert verdicts(compared(stepless, asked={"max_slowdown": "5%"})[0])["slowdown"].is_red
+
+
+def test_a_former_commit_that_was_full_takes_one_round() -> None:
+    """Where there is no former step time, on a real card either, more rounds make none."""
+    readings = {"base": samples.out_of_memory(), "head": samples.timed(1.0)}
+
+    found, played = compared(lambda side, _number: [samples.case(device=REAL, reading=readings[side])])
+
+    assert 2 == len(played.order)
+    assert ("the former commit ran out of memory", False) == (
+        verdicts(found)["slowdown"].reason,
+        verdicts(found)["slowdown"].is_red,
+    )
+
+
+def test_without_scipy_one_round_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds that nothing can judge are not run; growth is judged all the same, and the line that installs scipy is told."""
+    monkeypatch.setitem(sys.modules, "scipy", None)
+
+    found, played = compared(steady(1.0, 1.0))
+
+    assert 2 == len(played.order)
+    assert Outcome.PASS is verdicts(found)["growth"].outcome
+    assert verdicts(found)["slowdown"].is_red
+    assert verdicts(found)["slowdown"].reason.endswith("install it: pip install 'pytest-vramguard[stats]'")
 
 
 def test_cases_of_one_commit_are_named() -> None:
