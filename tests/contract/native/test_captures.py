@@ -269,3 +269,6 @@ def test_memory_of_a_graph_is_refused_by_name(cards: Libraries) -> None:
         "cuMemFreeAsync under capture",
     ] == cards.refused()
     assert address.value is None
+    ended(cards, stream)
+    assert SUCCESS == cards.runtime.cudaFreeAsync(outside, c_void_p(stream))
+    assert SUCCESS == cards.call("cudaDeviceSynchronize")
