@@ -200,7 +200,7 @@ def test_the_list_of_sites_is_bounded() -> None:
         (replace.__globals__["__file__"], "none"),
         (Meter.phase.__wrapped__.__code__.co_filename, "none"),  # type: ignore[attr-defined]  # a decorated method
         ("<string>", "none"),
-        ("/tmp/torchinductor_somebody/ab/cab.py", "none"),
+        ("/var/cache/torchinductor_somebody/ab/cab.py", "none"),
         ("/home/somebody/project/train.py", "user"),
         ("/opt/env/lib/python3.11/site-packages/trl/trainer.py", "library"),
     ],
