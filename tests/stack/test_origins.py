@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -212,7 +212,7 @@ def test_whose_code_a_file_is(filename: str, kind: str) -> None:
 
 def test_a_compiled_module_is_called_as_before() -> None:
     """What `torch.compile` wraps around a module is not in the paths."""
-    model = torch.compile(nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.ReLU())))
+    model: Any = torch.compile(nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.ReLU())))
 
     assert ["OptimizedModule", "OptimizedModule.*", "OptimizedModule.*.*"] == sorted({path for _, path in paths_below(model)})
 
