@@ -60,7 +60,7 @@ class Site:
     def text(self) -> str:
         """What a reader is told: `train.py:41 in loss_of: loss = f(y.float()) (torch/nn/functional.py:9 in f)`."""
         if not self.line and not self.library:
-            return f"the backward pass of {self.module or 'what no module did'}"
+            return f"the backward pass of {self.module}" if self.module else "a backward pass outside of modules"
         code = self.code if len(self.code) <= CODE_WIDTH else f"{self.code[:CODE_WIDTH]}..."
         place = f"{self.line}: {code}" if code else self.line
         return f"{place} ({self.library})" if place and self.library else place or self.library

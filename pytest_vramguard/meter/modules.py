@@ -7,6 +7,7 @@ in a thread of its own without modules: there a hook of each autograd node that 
 from __future__ import annotations
 
 import re
+import warnings
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 NO_LABEL: Final = ""
+COMPILED: Final = "_orig_mod."
+"""What `torch.compile` puts into the paths of a module. Source: torch, torch/_dynamo/eval_frame.py, OptimizedModule."""
+COMPILED_WARNING: Final = r"Using `torch\.compile\(module\)` when there are global hooks"
+"""How a compiled module tells, once for each call, that it runs inside of hooks, which do nothing here."""
 NO_BACKWARD: Final = -1
 """What torch answers outside of a backward pass. Source: torch, torch/autograd/graph.py, register_multi_grad_hook."""
 MARK: Final = "vramguard: labelled"
@@ -48,7 +53,8 @@ def running_module(label: str) -> tuple[str, int]:
 def paths_below(root: nn.Module) -> Iterator[tuple[nn.Module, str]]:
     """Yield each module in `root` with its path, numbers collapsed; `root`, and what has but a number in it, by its class."""
     name = type(root).__name__
-    for path, module in root.named_modules():
+    for full_path, module in root.named_modules():
+        path = f"{full_path}.".replace(COMPILED, "").removesuffix(".")
         yield module, collapsed(f"{name}.{path}" if path[:1].isdecimal() else path or name)
 
 
@@ -58,6 +64,7 @@ def running_modules_labelled() -> Iterator[None]:
     if not hasattr(torch._C, "_cuda_setMemoryMetadata"):
         yield
         return
+    warnings.filterwarnings("ignore", message=COMPILED_WARNING)  # where warnings are errors, a case must not fail by ours
     labels = _Labels()
     with ExitStack() as stack:
         stack.callback(torch._C._cuda_setMemoryMetadata, NO_LABEL)

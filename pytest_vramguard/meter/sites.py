@@ -26,6 +26,8 @@ _PYTHON: Final = tuple(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "pl
 _PACKAGES: Final = (f"{Path(torch.__file__).parents[1]}/", *(f"{sysconfig.get_path(name)}/" for name in ("purelib", "platlib")))
 _INSTALLED: Final = ("/site-packages/", "/dist-packages/")
 """Parts of a path below which packages are installed, wherever that is."""
+_GENERATED: Final = "/torchinductor_"
+"""Part of the path of code that `torch.compile` writes. Source: torch, torch/_inductor/runtime/cache_dir_utils.py."""
 SHOWN_PARTS: Final = 3
 """Parts of the path that are shown of a file outside of every known folder."""
 
@@ -77,7 +79,8 @@ def kind_of(filename: str) -> Kind:
         return "device"
     if filename.startswith(_PACKAGES) or any(part in filename for part in _INSTALLED):
         return "none" if filename.startswith(_OWN) else "library"
-    return "none" if not filename or filename.startswith((_OWN, "<", *_PYTHON)) else "user"
+    is_nobodys = not filename or _GENERATED in filename or filename.startswith((_OWN, "<", *_PYTHON))
+    return "none" if is_nobodys else "user"
 
 
 def _text(frame: Any, *folders: str) -> str:

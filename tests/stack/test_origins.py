@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from pytest_vramguard.meter.blocks import Block
 from pytest_vramguard.meter.meter import Meter, clean
-from pytest_vramguard.meter.modules import collapsed
+from pytest_vramguard.meter.modules import collapsed, paths_below
 from pytest_vramguard.meter.origins import origins_of
 from pytest_vramguard.meter.sites import kind_of
 from pytest_vramguard.reading import Measurement, Origins, Site
@@ -200,6 +200,7 @@ def test_the_list_of_sites_is_bounded() -> None:
         (replace.__globals__["__file__"], "none"),
         (Meter.phase.__wrapped__.__code__.co_filename, "none"),  # type: ignore[attr-defined]  # a decorated method
         ("<string>", "none"),
+        ("/var/cache/torchinductor_somebody/ab/cab.py", "none"),
         ("/home/somebody/project/train.py", "user"),
         ("/opt/env/lib/python3.11/site-packages/trl/trainer.py", "library"),
     ],
@@ -207,6 +208,13 @@ def test_the_list_of_sites_is_bounded() -> None:
 def test_whose_code_a_file_is(filename: str, kind: str) -> None:
     """The user's files are those that no package, no standard library and no part of this package holds."""
     assert kind == kind_of(filename)
+
+
+def test_a_compiled_module_is_called_as_before() -> None:
+    """What `torch.compile` wraps around a module is not in the paths."""
+    model: Any = torch.compile(nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.ReLU())))
+
+    assert ["OptimizedModule", "OptimizedModule.*", "OptimizedModule.*.*"] == sorted({path for _, path in paths_below(model)})
 
 
 @pytest.mark.parametrize(
