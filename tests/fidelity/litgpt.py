@@ -1,7 +1,8 @@
 """LitGPT's resource tables of October 2023, and the benchmark of its config hub of 2024.
 
-Rebuilt from the row: model, method, quantisation, precision, batch and longest sample. Of the tables the model is written anew
-(`runs/litgpt_model.py`), since that release was never a package; of the config hub the package itself is run. Nothing is fitted.
+Rebuilt from the row: model, method, quantisation, precision, batch and longest sample. For the tables the model is written
+anew (`runs/litgpt_model.py`), since that release was never a package; for the config hub the package itself is run. Nothing
+is fitted.
 
 Assumed, since the rows do not say it: generation starts from the script's own prompt of six tokens and makes 50, the defaults
 of that script; the longest batch of the config hub is full up to its limit of tokens, in every row of the batch.
@@ -62,8 +63,8 @@ PROMPT_TOKENS: Final = 6
 NEW_TOKENS: Final = 50
 """Prompt "Hello, my name is" and `max_new_tokens`, the defaults of generate/base.py there."""
 LOWERED_TABLES: Final = (
-    "a model written after LitGPT's on torch 2.1.2, Lightning 2.1.1 and bitsandbytes 0.41.3 stands for commit 8641822 on 2.1.0, a "
-    "development build and 0.41.1; the convolutions of LoRA run without cuDNN"
+    "a model written after LitGPT's, torch 2.1.2, Lightning 2.1.1 and bitsandbytes 0.41.3 stand for commit 8641822, 2.1.0, a"
+    " development build and 0.41.1; the convolutions of LoRA run without cuDNN"
 )
 LOWERED_HUB: Final = (
     "litgpt 0.4.13, torch 2.4.1 and Lightning 2.4.0 stand for versions that are not named; the longest batch is taken as full"
@@ -149,7 +150,16 @@ def _hub(row: Row, card: str) -> Run | NotRebuilt:
         settings={"yaml": settings["yaml"], "model": settings["yaml"]["checkpoint_dir"].rpartition("/")[2]},
         counters=lambda counted: _counters(row, counted),
         lowered=LOWERED_HUB,
+        contradiction=lambda counted: _contradiction(row, counted),
     )
+
+
+def _contradiction(row: Row, counted: Mapping[str, Any]) -> str | None:
+    """Say if the published peak is below what the row's own optimizer must hold, so that another was used."""
+    if not row.get("value") or row["value"] * 1e9 >= counted["least_bytes"]:
+        return None
+    held = f"{counted['least_bytes'] / 1e9:.2f} GB"
+    return f"weights, gradients and states of AdamW, which the row names, are {held}, above its peak: it was another optimizer"
 
 
 def _counters(row: Row, counted: Mapping[str, Any]) -> dict[str, float]:

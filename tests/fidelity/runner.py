@@ -40,6 +40,8 @@ class Runner:
                 continue
             era = TODAY if self._today else plan.run.era
             answer = self._answer(plan.run, era)
+            if not isinstance(answer, str):
+                answer = plan.run.contradiction(answer["counted"]) or answer
             yield _without_value(plan, era, answer) if isinstance(answer, str) else _compared(plan, plan.run, era, answer)
 
     def _answer(self, run: Run, era: str) -> Mapping[str, Any] | str:

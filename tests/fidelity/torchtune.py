@@ -1,9 +1,9 @@
 """torchtune's tables: flags that are added one after the other, LoRA of its tutorials, and the table of its README.
 
-The package itself makes the model, by its own configuration of the model and method; what the row says overrides that. Nothing is
-fitted. Assumed, since the rows do not say it: batches that are not packed are full up to 512 tokens, which was the limit of the
-Alpaca data set in torchtune 0.1.1, the release of the tutorials; of the README's one "peak memory" the counter of its other table
-is taken, active bytes.
+The package itself makes the model, by its own configuration of the model and method; what the row says overrides that.
+Nothing is fitted. Assumed, since the rows do not say it: batches that are not packed are full up to 512 tokens, which was the
+limit of the Alpaca data set in torchtune 0.1.1, the release of the tutorials; of the README's one "peak memory" the counter
+of its other table is taken, active bytes.
 """
 
 from __future__ import annotations

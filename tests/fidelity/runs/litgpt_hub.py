@@ -1,7 +1,7 @@
 """Fine-tuning with litgpt itself by a file of its config hub: its model, its loss and its way to make optimizers.
 
-Follows litgpt/finetune/lora.py and full.py of the installed release: LoRA's logits come in pieces and full fine-tuning's in one,
-and quantised runs take the paged optimizer. Every batch is as long as the limit allows.
+Follows litgpt/finetune/lora.py and full.py of the installed release: LoRA's logits come in pieces, those of full fine-tuning
+in one, and quantised runs take the paged optimizer. Every batch is as long as the limit allows.
 """
 
 from __future__ import annotations
@@ -18,12 +18,20 @@ def run(settings: dict[str, Any]) -> dict[str, Any]:
     """Train to the first optimizer step and one batch further; return the largest number of bytes allocated since the start."""
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.enabled = False  # not emulated; LoRA's convolutions with a kernel of one then run as products
-    fits = True
+    fits, least_bytes = True, least_bytes_of(settings["model"], settings["yaml"])
     try:
         _train(settings["model"], settings["yaml"])
     except torch.cuda.OutOfMemoryError:
         fits = False
-    return {"max_allocated_bytes": torch.cuda.max_memory_allocated(), "fits": fits}
+    return {"max_allocated_bytes": torch.cuda.max_memory_allocated(), "fits": fits, "least_bytes": least_bytes}
+
+
+def least_bytes_of(name: str, yaml: dict[str, Any]) -> int:
+    """Return the bytes of weights, of their gradients and of what AdamW keeps of them, for full fine-tuning in 16 bits."""
+    if yaml.get("lora_r"):
+        return 0
+    with torch.device("meta"):
+        return sum(4 * 2 * parameter.numel() for parameter in _model(name, yaml).parameters())
 
 
 def _train(name: str, yaml: dict[str, Any]) -> None:
@@ -39,11 +47,13 @@ def _train(name: str, yaml: dict[str, Any]) -> None:
     load(model, WEIGHTS)
     train = yaml["train"]
     model.max_seq_length = train["max_seq_length"]
-    for _ in range(2):
-        _backward(fabric, model, yaml)
-    optimizer.step()
-    optimizer.zero_grad()
-    _backward(fabric, model, yaml)
+    for step in range(2):
+        for _ in range(2):
+            _logits, loss = _loss(model, yaml)
+            fabric.backward(loss / (train["global_batch_size"] // train["micro_batch_size"]))
+        if step == 0:
+            optimizer.step()
+            optimizer.zero_grad()
 
 
 def _model(name: str, yaml: dict[str, Any]) -> Any:
@@ -60,17 +70,17 @@ def _model(name: str, yaml: dict[str, Any]) -> Any:
     return model
 
 
-def _backward(fabric: Any, model: Any, yaml: dict[str, Any]) -> None:
-    """Do one forward and backward pass on a full batch."""
+def _loss(model: Any, yaml: dict[str, Any]) -> tuple[Any, Any]:
+    """Return logits and loss of a full batch. The caller holds the former ones until then, as the source does.
+
+    With them hangs on what bitsandbytes keeps beyond the backward pass: the input of each quantised layer.
+    """
     from litgpt.utils import chunked_cross_entropy
 
-    train = yaml["train"]
-    shape = (train["micro_batch_size"], train["max_seq_length"])
+    shape = (yaml["train"]["micro_batch_size"], yaml["train"]["max_seq_length"])
     ids, targets = torch.full(shape, 5).to("cuda"), torch.full(shape, 5).to("cuda")
-    if yaml.get("lora_r"):
-        logits = model(ids, lm_head_chunk_size=HEAD_PIECE_TOKENS)
-        logits[-1] = logits[-1][..., :-1, :]
-    else:
-        logits = model(ids)[..., :-1, :]
-    loss = chunked_cross_entropy(logits, targets[..., 1:])
-    fabric.backward(loss / (train["global_batch_size"] // train["micro_batch_size"]))
+    logits = model(ids, lm_head_chunk_size=HEAD_PIECE_TOKENS) if yaml.get("lora_r") else model(ids)
+    if not yaml.get("lora_r"):
+        return logits, chunked_cross_entropy(logits[..., :-1, :], targets[..., 1:])
+    logits[-1] = logits[-1][..., :-1, :]
+    return logits, chunked_cross_entropy(logits, targets[..., 1:])

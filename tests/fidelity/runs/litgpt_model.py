@@ -1,9 +1,9 @@
 """The GPT of LitGPT as it stood in October 2023, with LoRA or one of two adapters: which tensors live, and for how long.
 
 Written after lit_gpt/model.py, lora.py, adapter.py and adapter_v2.py of Lightning-AI/litgpt at 8641822. What matters here:
-queries, keys and values come from one layer; angles are kept in more bits than the rest, so that turned queries and keys exist
-in 32 bits for a moment; root-mean-square norms work in the type of their input; LoRA of queries and values goes through a
-grouped convolution and is spread over the wider result with an index; a head that is asked for pieces returns a list.
+queries, keys and values come from one layer; angles are kept in more bits than the rest, so that turned queries and keys
+exist in 32 bits for a moment; root-mean-square norms work in the type of their input; LoRA of queries and values goes through
+a grouped convolution and is spread over the wider result with an index; a head that is asked for pieces returns a list.
 """
 
 from __future__ import annotations
@@ -104,14 +104,14 @@ class AdaptedQkv(nn.Module):
         self.linear = nn.Linear(shape.width, self.outputs, bias=shape.bias)
         self.rank = shape.lora["r"] if any(self.chosen) else 0
         if self.rank:
-            self.parts = [size for size, chosen in zip(sizes, self.chosen) if chosen]
+            self.parts = [size for size, chosen in zip(sizes, self.chosen, strict=True) if chosen]
             self.lora_a = nn.Parameter(torch.zeros(self.rank * sum(self.chosen), shape.width))
             self.lora_b = nn.Parameter(torch.zeros(sum(self.parts), self.rank))
             self.dropout, self.factor = nn.Dropout(shape.lora["dropout"]), shape.lora["alpha"] / self.rank
             starts = (0, sizes[0], sizes[0] + sizes[1])
             self.columns = [
                 column
-                for start, size, chosen in zip(starts, sizes, self.chosen)
+                for start, size, chosen in zip(starts, sizes, self.chosen, strict=True)
                 if chosen
                 for column in range(start, start + size)
             ]
@@ -129,7 +129,7 @@ class AdaptedQkv(nn.Module):
         """Multiply each chosen part by its own matrix."""
         if self.equal:
             return conv1d(inner, weight, groups=sum(self.chosen))
-        pairs = zip(inner.chunk(sum(self.chosen), dim=1), weight.split(self.parts))
+        pairs = zip(inner.chunk(sum(self.chosen), dim=1), weight.split(self.parts), strict=True)
         return torch.cat([conv1d(part, matrix) for part, matrix in pairs], dim=1)
 
     def _spread(self, outer: Tensor) -> Tensor:
@@ -260,8 +260,7 @@ class Block(nn.Module):
             return out
         assert self.norm_2
         x = x + found
-        out = x + self.mlp(self.norm_2(x))
-        return out
+        return x + self.mlp(self.norm_2(x))  # type: ignore[no-any-return]
 
 
 class Gpt(nn.Module):

@@ -99,7 +99,7 @@ def _loss(logits: list[Tensor], targets: Tensor) -> Tensor:
     pieces = [piece.reshape(-1, piece.size(-1)) for piece in logits]
     wanted = [piece.reshape(-1) for piece in targets.split(logits[0].size(1), dim=1)]
     losses = [
-        cross_entropy(piece, want, ignore_index=-1, reduction="none") for piece, want in zip(pieces, wanted)
+        cross_entropy(piece, want, ignore_index=-1, reduction="none") for piece, want in zip(pieces, wanted, strict=False)
     ]
     return torch.cat(losses).mean()
 

@@ -1,9 +1,9 @@
 """The first Qwen, as its own modelling file of late 2023 builds it: which tensors live, and for how long.
 
 Written after modeling_qwen.py of Qwen/Qwen-7B-Chat. What matters here: queries, keys and values come from one layer with a
-bias, they are turned in 32 bits, attention is FlashAttention's (PyTorch's stands for it, which keeps the same tensors), norms are
-FlashAttention's where it is installed with its layer-norm kernel and written out in 32 bits where not, layers are checkpointed
-the reentrant way, and the loss is computed from logits in the type of the head, in one piece, after a copy without the last token.
+bias, they are turned in 32 bits, attention is FlashAttention's (PyTorch's stands for it, which keeps the same tensors), norms
+are written out in 32 bits, layers are checkpointed the reentrant way, and the loss is computed in one piece from a copy of
+the logits without the last token.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class Qwen(PreTrainedModel):
         """Return the head, for PEFT."""
         return self.lm_head
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Any = None) -> None:
+    def gradient_checkpointing_enable(self, **_: Any) -> None:
         """Checkpoint layers from now on."""
         self.checkpointed = True
 
@@ -149,5 +149,5 @@ class Qwen(PreTrainedModel):
             x = checkpoint(block, x, angles, use_reentrant=True) if self.checkpointed and self.training else block(x, angles)
         logits = self.lm_head(self.ln_f(x))
         shifted, wanted = logits[..., :-1, :].contiguous(), labels[..., 1:].contiguous()
-        loss = cross_entropy(shifted.view(-1, shifted.size(-1)), wanted.view(-1).long())
+        loss = cross_entropy(shifted.view(-1, shifted.size(-1)), wanted.view(-1))
         return CausalLMOutput(loss=loss, logits=logits)

@@ -1,10 +1,10 @@
 """Fine-tuning on one card with torchtune, by one of its own configurations.
 
-Follows recipes/full_finetune_single_device.py and lora_finetune_single_device.py of the release that is installed: the model is
-made on the card in the type of the configuration, layers are recomputed or offloaded, the loss is computed in pieces or in one,
-and the optimizer steps at the end or inside of the backward pass. Of what shall be compiled only the loss is: torch 2.4 does not
-compile a layer whose recomputation was wrapped around it, as the recipes do it from torch 2.5 on. The values of the checkpoint are not loaded: they would arrive
-in the tensors that are there.
+Follows recipes/full_finetune_single_device.py and lora_finetune_single_device.py of the release that is installed: the model
+is made on the card in the type of the configuration, layers are recomputed or offloaded, the loss is computed in pieces or in
+one, and the optimizer steps at the end or inside of the backward pass. The values of the checkpoint are not loaded: they
+would arrive in the tensors that are there. Of what shall be compiled only the loss is: torch 2.4 does not compile a layer
+whose recomputation was wrapped around it, as the recipes do it from torch 2.5 on.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def _configuration(settings: dict[str, Any]) -> Any:
     from omegaconf import OmegaConf
 
     spec = find_spec("torchtune")
-    assert spec and spec.origin
+    assert spec
+    assert spec.origin
     folder = Path(spec.origin).parents[1] / "recipes/configs"
     configuration = OmegaConf.load(folder / f"{settings['config']}.yaml")
     configuration.model = OmegaConf.merge(configuration.model, settings["model"])
@@ -118,6 +119,8 @@ def _loss(model: Any, settings: dict[str, Any]) -> Any:
     if settings["compile"]:
         from torchtune.training import compile_loss
 
+        torch._dynamo.config.automatic_dynamic_shapes = False  # pieces begin at different places
+        torch._dynamo.config.cache_size_limit = 64
         function = compile_loss(function)
     return lambda logits, labels: (function(logits, labels), None)
 
