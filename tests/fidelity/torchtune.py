@@ -85,7 +85,8 @@ def _run(row: Row) -> Run | NotRebuilt:
 
 def _model(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the row says of LoRA, under torchtune's names."""
-    layers, found = settings.get("lora_layers", ""), {}
+    layers = settings.get("lora_layers", "")
+    found: dict[str, Any] = {}
     if layers.startswith("all"):
         found = {"lora_attn_modules": ["q_proj", "k_proj", "v_proj", "output_proj"]}
         found |= {"apply_lora_to_mlp": "mlp" in layers, "apply_lora_to_output": "output" in layers}
