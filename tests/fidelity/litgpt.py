@@ -5,7 +5,8 @@ anew (`runs/litgpt_model.py`), since that release was never a package; for the c
 is fitted.
 
 Assumed, since the rows do not say it: generation starts from the script's own prompt of six tokens and makes 50, the defaults
-of that script; the longest batch of the config hub is full up to its limit of tokens, in every row of the batch.
+of that script; the longest batch of the config hub is full up to its limit of tokens, in every row of the batch, and so is
+the one before it, whose logits are still there.
 """
 
 from __future__ import annotations

@@ -35,8 +35,10 @@ their modelling file does."""
 STEPS: Final = 2
 ACCUMULATED: Final = 2
 """Batches before a step, instead of 8: from the second on gradients are there, and more change nothing."""
+PACKAGES: Final = ("peft==0.5.0",)
+"""The release of the months in which torch 2.0 was current: LoRA has 32 bits in it, whatever the model has."""
 LOWERED: Final = (
-    "a model written after Qwen's, torch 2.1.2, transformers 4.36.2 and PEFT 0.7.1 stand for torch 2.0 and releases without a"
+    "a model written after Qwen's, torch 2.1.2, transformers 4.36.2 and PEFT 0.5.0 stand for torch 2.0 and releases without a"
     " name; the counter is taken as max reserved in units of 1e9"
 )
 
@@ -68,6 +70,7 @@ def _run(row: Row) -> Run | NotRebuilt:
         script="qwen_finetune",
         era="torch-2.1.2",
         card="a100-80",
+        packages=PACKAGES,
         settings={
             "config": dict(config),
             "lora": settings.get("lora"),

@@ -63,7 +63,7 @@ def _run(row: Row) -> Run | NotRebuilt:
         script="torchtune_recipes",
         era="torch-2.4.1",
         card=card,
-        packages=("torchtune==0.1.1",) if tutorial else (),
+        packages=("torchtune==0.1.1", "torchao==0.1") if tutorial else (),
         settings={
             "config": f"{config}_{method}_single_device",
             "model": _model(settings),
