@@ -12,12 +12,15 @@ if TYPE_CHECKING:
 
 SIZE: Final = 640
 MARGIN: Final = 60
-COLOURS: Final = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b", "#17becf", "#7f7f7f")
+COLOURS: Final = (
+    *("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#8c564b"),
+    *("#17becf", "#7f7f7f", "#bcbd22", "#e377c2", "#000000", "#aec7e8"),
+)
 
 
 def scatter(comparisons: Sequence[Comparison]) -> str:
-    """Return the picture; windows are left out, since they lie on top of each other."""
-    shown = [item for item in comparisons if item.emulated is not None and ", window " not in item.metric]
+    """Return the picture; windows are left out, since they lie on top of each other, and so is a verdict that is wrong."""
+    shown = [item for item in comparisons if item.emulated and ", window " not in item.metric]
     gib = [value / 2**30 for item in shown for value in (item.measured, item.emulated or 0.0)]
     low, high = 2.0 ** math.floor(math.log2(min(gib))), 2.0 ** math.ceil(math.log2(max(gib)))
     sources = sorted({item.source for item in shown})

@@ -27,6 +27,8 @@ class Run:
     """Requirements that differ from the era's."""
     lowered: str | None = None
     """Why this is not quite the run of the row, which lowers its grade by one; None if it is."""
+    contradiction: Callable[[Mapping[str, Any]], str | None] = lambda _: None
+    """Says of what was counted why the row contradicts itself, so that no value of it can be compared; None if it does not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -57,6 +57,8 @@ class Runner:
         if isinstance(plan.run, NotRebuilt):
             return _without_value(plan, "", plan.run.reason)
         answer, era = answers[self._question(plan.run)[0]].result(), self._era(plan.run)
+        if not isinstance(answer, str):
+            answer = plan.run.contradiction(answer["counted"]) or answer
         return _without_value(plan, era, answer) if isinstance(answer, str) else _compared(plan, plan.run, era, answer)
 
     def _era(self, run: Run) -> str:

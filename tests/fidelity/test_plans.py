@@ -1,0 +1,119 @@
+"""The plans of the tables of other projects follow from a row's settings; no run is started here."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import pytest
+
+from tests.fidelity import litgpt, ms_swift_benchmark, qwen_profiling, runner, torchtune
+from tests.fidelity.environments import Environments
+from tests.fidelity.rows import NotRebuilt, Plan, Run
+
+LITGPT: Final[dict[str, Any]] = {
+    "model": "meta-llama/Llama-2-7b-hf",
+    "method": "lora",
+    "quantization": "bnb.nf4",
+    "hardware": "1 x NVIDIA A100-SXM4-40GB",
+    "settings": {"precision": "bf16-true", "micro_batch_size": 2, "longest_sequence_tokens": 1304, "lora": {"r": 8}},
+    "value": 14.0,
+    "oom": False,
+    "grade": "A",
+}
+QWEN: Final[dict[str, Any]] = {
+    "model": "Qwen/Qwen-7B-Chat",
+    "method": "LoRA",
+    "hardware": "1 x NVIDIA A100-SXM4-80GB",
+    "settings": {"seq_len": 256, "lora": {"r": 64}},
+    "value": 20.0,
+    "grade": "B",
+}
+SWIFT: Final[dict[str, Any]] = {
+    "model": "yi-6b-chat",
+    "method": "LoRA",
+    "hardware": "1 x NVIDIA A100",
+    "settings": {"max_length": 512, "lora_rank": 8, "gradient_checkpointing": True},
+    "metric": "reserved",
+    "value": 14.0,
+    "grade": "B",
+}
+TORCHTUNE: Final[dict[str, Any]] = {
+    "model": "meta-llama/Llama-3.2-3B",
+    "method": "LoRA",
+    "hardware": "1x A100",
+    "source": "README",
+    "metric": "peak memory active",
+    "settings": {"batch_size": 2, "max_seq_len": 4096, "packed": True, "activation_checkpointing": True},
+    "unit": "GiB",
+    "value": 10.0,
+    "grade": "A",
+}
+CASES: Final = ((litgpt, LITGPT), (qwen_profiling, QWEN), (ms_swift_benchmark, SWIFT), (torchtune, TORCHTUNE))
+
+
+@pytest.mark.parametrize(("source", "row"), CASES, ids=lambda part: getattr(part, "__name__", ""))
+def test_known_model_is_run(source: Any, row: dict[str, Any]) -> None:
+    """A row of a model that is written down is run, whatever its length and batch are."""
+    assert isinstance(source.plan(row).run, Run)
+
+
+@pytest.mark.parametrize(("source", "row"), CASES, ids=lambda part: getattr(part, "__name__", ""))
+def test_unknown_model_is_listed(source: Any, row: dict[str, Any]) -> None:
+    """A row of another model is listed with its name in the reason."""
+    run = source.plan({**row, "model": "nobody/nothing-1b"}).run
+
+    assert isinstance(run, NotRebuilt)
+    assert "nothing-1b" in run.reason
+
+
+@pytest.mark.parametrize(("source", "row"), CASES, ids=lambda part: getattr(part, "__name__", ""))
+def test_row_without_value_is_listed(source: Any, row: dict[str, Any]) -> None:
+    """A row without a measured value is listed as that."""
+    run = source.plan({**row, "value": None}).run
+
+    assert isinstance(run, NotRebuilt)
+    assert run.reason.startswith("the source has no value for this row")
+
+
+def test_out_of_memory_is_a_verdict() -> None:
+    """A row that ran out of memory has the verdict alone to compare, which is 1 if the emulated card runs out too."""
+    plan = litgpt.plan({**LITGPT, "value": None, "oom": True})
+
+    assert {litgpt.VERDICT: 1.0} == plan.measured
+    assert isinstance(plan.run, Run)
+    assert [1.0, 0.0] == [plan.run.counters({"max_allocated_bytes": 1, "fits": fits})[litgpt.VERDICT] for fits in (False, True)]
+
+
+def test_lengths_reach_the_limit() -> None:
+    """Samples of ms-swift are cut at the limit, and one of them reaches it."""
+    found = ms_swift_benchmark.lengths(512)
+
+    assert ms_swift_benchmark.STEPS * ms_swift_benchmark.ACCUMULATED == len(found)
+    assert max(found) == 512
+    assert min(found) >= ms_swift_benchmark.SHORTEST_TOKENS
+
+
+class Answered(runner.Runner):
+    """Answers every question without a process."""
+
+    def _asked(self, *_: object) -> dict[str, Any]:
+        """Return an answer."""
+        return {"counted": {"bytes": 2}, "versions": {}, "gaps": []}
+
+
+def test_contradiction_takes_the_value_away() -> None:
+    """A row whose run shows that it contradicts itself is listed with the reason."""
+    run = Run(
+        script="none",
+        era="none",
+        card="none",
+        settings={},
+        counters=lambda counted: {"peak": counted["bytes"]},
+        contradiction=lambda counted: f"{counted['bytes']} bytes are more than the peak",
+    )
+    plan = Plan(source="none", identity="none", grade="C", measured={"peak": 1.0}, run=run)
+
+    [[comparison]] = Answered(Environments(None, keep=False), today=True).compare([plan])
+
+    assert comparison.emulated is None
+    assert comparison.note == "2 bytes are more than the peak"
