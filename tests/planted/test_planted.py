@@ -171,7 +171,6 @@ def test_a_list_that_keeps_every_output_creeps(tmp_path: Path, monkeypatch: pyte
     assert 512 * 8000 * 2 <= creep["observed"] <= 512 * 8000 * 2 + MIB
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("planted", "name", "part", "phase", "size_mib"),
     [("gradients", "test_eval", "gradients", "eval", 64), ("copy", "test_merge", "weights", "merge", 32)],
