@@ -66,6 +66,17 @@ def test_tokens_of_batches_that_differ(recipe: Recipe, watch: ListWatch, tmp_pat
     assert [*LOADED, "step of None", "step of None ended"] == watch.events
 
 
+def test_the_worst_batch_comes_first(recipe: Recipe, watch: ListWatch, tmp_path: Path) -> None:
+    """With it the first step is on the longest row of the file, here the last, and every step is as large."""
+    row = '{{"instruction": "{}", "output": "Home."}}\n'
+    (tmp_path / "rows.jsonl").write_text(row.format("Where to?") * 3 + row.format("Where? " * 20), encoding="utf-8")
+    rows = recipe.with_overrides(data={"synthetic_length": None, "path": "rows.jsonl", "pad_to_multiple_of": 64})
+
+    run(rows, steps=1, watch=watch, worst_batch=True)
+
+    assert [*LOADED, "step of 128", "step of 128 ended"] == watch.events
+
+
 def ended(*phases: str) -> list[str]:
     """Return what a watch writes about phases that end well."""
     return [event for phase in phases for event in (phase, f"{phase} ended")]
