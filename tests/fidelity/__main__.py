@@ -1,6 +1,6 @@
 """Rebuild published runs on the emulated card and compare the counters.
 
-python -m tests.fidelity FILE.jsonl|FOLDER... [--filter TEXT] [--out results.json|FOLDER] [--era own|today]
+python -m tests.fidelity FILE.jsonl|FOLDER... [--filter TEXT]... [--out results.json|FOLDER] [--era own|today]
         [--environments DIR] [--keep] [--answers DIR] [--jobs N]
 """
 
@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> int:
     """Compare; the status is 0 whatever the errors are, since the report judges them."""
     parser = argparse.ArgumentParser(prog="python -m tests.fidelity", description=__doc__)
     parser.add_argument("places", nargs="+", type=Path, metavar="FILE|FOLDER", help="published rows")
-    parser.add_argument("--filter", default="", help="rows whose name has this text")
+    parser.add_argument("--filter", action="append", help="rows whose name has this text; may be repeated")
     parser.add_argument("--out", type=Path, help="where to write the results as JSON; in a folder, a file for each source")
     parser.add_argument("--era", choices=("own", "today"), default="own", help="versions of the row, or those of this process")
     parser.add_argument("--environments", type=Path, help="folder of the environments (default: a temporary one)")
@@ -80,7 +80,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--keep", action="store_true", help="keep the environments that are made")
     options = parser.parse_args(arguments)
-    plans = [plan for path in files_of(options.places) for plan in plans_of(path) if options.filter in plan.identity]
+    texts = options.filter or [""]
+    plans = [
+        plan for path in files_of(options.places) for plan in plans_of(path) if any(text in plan.identity for text in texts)
+    ]
     environments = Environments(options.environments, keep=options.keep)
     runner = Runner(environments, today=options.era == "today", answers=options.answers, jobs=options.jobs)
     found: list[Comparison] = []

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from functools import cache
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 from typing import Final, TypeAlias
 
 Batch: TypeAlias = tuple[int, ...]
@@ -34,12 +34,9 @@ SEED: Final = 0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """A batch and where it stands."""
+    """A batch and what stood before it."""
 
     batch: Batch
-    bucket: int
-    place: int
-    """In the bucket, from 0."""
     former: int
     """Tokens of the longest sample of the batch before."""
 
@@ -49,19 +46,46 @@ class Step:
         return max(self.batch)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stream:
+    """The batches of a run, in order."""
+
+    steps: tuple[Step, ...]
+
+    @property
+    def tokens_per_step(self) -> float:
+        """Unpadded tokens and one more for each sample, on average."""
+        return fmean(sum(step.batch) + len(step.batch) for step in self.steps)
+
+    def bucket(self, number: int) -> tuple[Step, ...]:
+        """Return the steps of a bucket."""
+        return self.steps[number * BATCHES_PER_BUCKET : (number + 1) * BATCHES_PER_BUCKET]
+
+    def bucket_at(self, share: float) -> tuple[Step, ...]:
+        """Return the bucket at a place of the order by their longest batch: 0 has the least long one, 1 the longest."""
+        buckets = map(self.bucket, range(len(self.steps) // BATCHES_PER_BUCKET))
+        order = sorted(buckets, key=lambda bucket: bucket[0].longest)
+        return order[round(share * (len(order) - 1))]
+
+
 @cache
-def stream() -> tuple[Step, ...]:
-    """Return every step of a run."""
-    lengths = _lengths()
+def stream(steps: int = STEPS, cut_tokens: int = LONGEST_TOKENS) -> Stream:
+    """Return the first steps of the run, with samples cut at a length.
+
+    Raises:
+        ValueError: there are more steps than the known ones.
+    """
+    if steps > STEPS:
+        raise ValueError(f"{steps} steps, expected at most {STEPS}: what follows has no known number of tokens")
+    lengths = [min(length, cut_tokens) for length in _lengths()]
     per_bucket = SAMPLES_PER_BATCH * BATCHES_PER_BUCKET
-    steps: list[Step] = []
+    found: list[Step] = []
     for first in range(0, len(lengths), per_bucket):
         bucket = sorted(lengths[first : first + per_bucket], reverse=True)
         for place in range(BATCHES_PER_BUCKET):
             batch = tuple(bucket[place * SAMPLES_PER_BATCH : (place + 1) * SAMPLES_PER_BATCH])
-            former = steps[-1].longest if steps else 0
-            steps.append(Step(batch=batch, bucket=first // per_bucket, place=place, former=former))
-    return tuple(steps)
+            found.append(Step(batch=batch, former=found[-1].longest if found else 0))
+    return Stream(steps=tuple(found[:steps]))
 
 
 def _lengths() -> list[int]:
@@ -80,15 +104,3 @@ def _lengths() -> list[int]:
     lengths[-1] = LONGEST_TOKENS
     random.Random(SEED).shuffle(lengths)  # noqa: S311 # an order of lengths, no secret
     return lengths
-
-
-def bucket(number: int) -> tuple[Step, ...]:
-    """Return the steps of a bucket."""
-    return stream()[number * BATCHES_PER_BUCKET : (number + 1) * BATCHES_PER_BUCKET]
-
-
-@cache
-def bucket_at(share: float) -> int:
-    """Return the bucket at a place of the order by their longest batch: 0 has the least long one, 1 the longest."""
-    order = sorted(range(STEPS // BATCHES_PER_BUCKET), key=lambda number: bucket(number)[0].longest)
-    return order[round(share * (len(order) - 1))]

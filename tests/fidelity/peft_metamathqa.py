@@ -28,6 +28,8 @@ MAX_RESERVED: Final = "max reserved"
 AVERAGE_RESERVED: Final = "reserved after the step, average, cache emptied every {}"
 HIGH_RESERVED: Final = "reserved after the step, 99th percentile, cache emptied every {}"
 CARDS: Final = {"NVIDIA L40S": "l40s"}
+TOKENS_TOLERANCE: Final = 0.005
+"""Share by which the tokens of a run may differ from those of its stream: which samples come first is not known."""
 ERA_BY_TORCH: Final = {"2.7.1": "torch-2.7.1", "2.9.0": "torch-2.9.0", "2.13.0": "torch-2.13.0"}
 PEFT_BY_ROW: Final = {
     "0.15.2.dev0": "0.16.0",
@@ -73,9 +75,11 @@ def _run(row: Row, period: int, every: str) -> Run | NotRebuilt:
     train, software = row["train_config"], row["software"]
     if row["hardware"] not in CARDS:
         return NotRebuilt(reason=f"no card of the catalogue is called {row['hardware']}")
-    if row["metrics"]["train_total_tokens_plus_eos"] != lengths.TOKENS:
+    stream = lengths.stream(train["max_steps"], min(train["max_seq_length"], lengths.LONGEST_TOKENS))
+    found = row["metrics"]["train_total_tokens_plus_eos"] / train["max_steps"]
+    if abs(stream.tokens_per_step / found - 1) > TOKENS_TOLERANCE:
         return NotRebuilt(
-            reason="other batches than the rest, of unknown lengths: its tokens per step are not those of batch 4"
+            reason=f"other batches than the rest: {found:.1f} tokens in a step, expected {stream.tokens_per_step:.1f}"
         )
     if train["compile"] or train["use_amp"]:
         return NotRebuilt(reason="compiled or with automatic mixed precision, which the run here does not do")
@@ -84,7 +88,8 @@ def _run(row: Row, period: int, every: str) -> Run | NotRebuilt:
     peft = PEFT_BY_ROW.get(software["peft"], software["peft"].partition(".dev")[0])
     packages = [f"peft=={peft}"]
     packages += SCIKIT_LEARN if row["method"] == "ADAMSS" else ()
-    tokens = [window[3] / lengths.STEPS * len(row["windows"]) for window in row["windows"]]
+    window_steps = train["max_steps"] / max(1, len(row["windows"]))
+    window_tokens = {window[0]: window[3] / window_steps for window in row["windows"]}
     settings = {
         "model": row["model"],
         "method": row["method"],
@@ -92,7 +97,7 @@ def _run(row: Row, period: int, every: str) -> Run | NotRebuilt:
         "adapter_config": row["adapter_config"] or None,
         "wiki_loss_passes": row["wiki_loss_passes"],
         "empty_cache_every": period,
-        "steps": numbered(),
+        "steps": numbered(stream),
     }
     return Run(
         script="metamathqa",
@@ -101,9 +106,7 @@ def _run(row: Row, period: int, every: str) -> Run | NotRebuilt:
         settings=settings,
         packages=tuple(packages),
         lowered=_difference(software, era),
-        counters=lambda counted: counters(
-            counted, period, every, {w[0]: t for w, t in zip(row["windows"], tokens, strict=True)}
-        ),
+        counters=lambda counted: counters(counted, stream, period, every, window_tokens),
     )
 
 
@@ -127,40 +130,40 @@ FIRST_NUMBER: Final = 2000
 """Number of the first sampled step: methods that change their ranks on the way do so by the number."""
 
 
-def blocks() -> tuple[tuple[lengths.Step, ...], ...]:
+def blocks(stream: lengths.Stream) -> tuple[tuple[lengths.Step, ...], ...]:
     """Return the steps that stand for all, in blocks between which the cache is emptied; the first is a short batch alone.
 
     As in the whole run, a bucket's first batch follows the last and shortest of another. Of the other buckets the first two
     and the last are run: after the second batch the reserved memory of ten grows no more.
     """
-    typical, longest = lengths.bucket(lengths.bucket_at(0.5)), lengths.bucket(lengths.bucket_at(1))
-    others = (lengths.bucket(lengths.bucket_at(place)) for place in OTHER_BUCKETS)
+    typical, longest = stream.bucket_at(0.5), stream.bucket_at(1)
+    others = map(stream.bucket_at, OTHER_BUCKETS)
     return (typical[-1:], typical[:10], typical[10:], *((*other[:2], other[-1]) for other in others), longest[:10])
 
 
-def sampled() -> list[lengths.Step]:
+def sampled(stream: lengths.Stream) -> list[lengths.Step]:
     """Return the steps that stand for all, in the order in which they are run."""
-    return [step for block in blocks() for step in block]
+    return [step for block in blocks(stream) for step in block]
 
 
-def numbered() -> list[tuple[int, lengths.Batch]]:
+def numbered(stream: lengths.Stream) -> list[tuple[int, lengths.Batch]]:
     """Return the batches that are run, each with the number of its step: the last of a block has one at which ten are full."""
     return [
         (FIRST_NUMBER + 10 * index + (10 if step is block[-1] else place), step.batch)
-        for index, block in enumerate(blocks())
+        for index, block in enumerate(blocks(stream))
         for place, step in enumerate(block, start=1)
     ]
 
 
-def counters(counted: Mapping[str, Any], period: int, every: str, window_tokens: Mapping[int, float]) -> dict[str, float]:
+def counters(
+    counted: Mapping[str, Any], stream: lengths.Stream, period: int, every: str, window_tokens: Mapping[int, float]
+) -> dict[str, float]:
     """Return the value of each metric from the sampled steps; `window_tokens` are unpadded tokens per step and four more."""
-    steps = sampled()
-    padded = [float(step.longest) for step in steps]
-    line = least_squares([[1.0, length] for length in padded], counted["allocated_bytes"])
-    mean = statistics.fmean(step.longest for step in lengths.stream())
-    reserved = (_after_every_step if period == 1 else _after_every_tenth)(counted["reserved_bytes"])
+    line = least_squares([[1.0, step.longest] for step in sampled(stream)], counted["allocated_bytes"])
+    mean = statistics.fmean(step.longest for step in stream.steps)
+    reserved = (_after_every_step if period == 1 else _after_every_tenth)(counted["reserved_bytes"], stream)
     of_window = {
-        ALLOCATED_WINDOW.format(step): value_of(line, [1.0, mean * tokens / (lengths.TOKENS / lengths.STEPS)])
+        ALLOCATED_WINDOW.format(step): value_of(line, [1.0, mean * tokens / stream.tokens_per_step])
         for step, tokens in window_tokens.items()
     }
     return {
@@ -172,12 +175,12 @@ def counters(counted: Mapping[str, Any], period: int, every: str, window_tokens:
     }
 
 
-def _after_every_step(reserved: Sequence[float]) -> list[float]:
+def _after_every_step(reserved: Sequence[float], stream: lengths.Stream) -> list[float]:
     """Return the memory reserved after each of all steps, where the cache was emptied after each.
 
     What a token of the step before adds comes from a parabola with it through all sampled steps.
     """
-    steps = sampled()
+    steps = sampled(stream)
     formers = [0.0, *(float(step.longest) for step in steps[:-1])]
     rows = [[1.0, step.longest, step.longest**2, former] for step, former in zip(steps, formers, strict=True)]
     per_former = least_squares(rows[1:], reserved[1:])[-1]
@@ -185,19 +188,19 @@ def _after_every_step(reserved: Sequence[float]) -> list[float]:
     for step, value, former in zip(steps, reserved, formers, strict=True):
         found.setdefault(step.longest, []).append(value - per_former * former)
     points = [(float(length), statistics.fmean(values)) for length, values in sorted(found.items())]
-    return [line_through(points, step.longest) + per_former * step.former for step in lengths.stream()]
+    return [line_through(points, step.longest) + per_former * step.former for step in stream.steps]
 
 
-def _after_every_tenth(reserved: Sequence[float]) -> list[float]:
+def _after_every_tenth(reserved: Sequence[float], stream: lengths.Stream) -> list[float]:
     """Return the memory reserved after each of all steps, where the cache was emptied after every tenth."""
     points, first = [], 1
-    for block in blocks()[1:]:
-        values = reserved[first : first + len(block)]
-        points.append((block[0].longest, [*values, *values[-1:] * (10 - len(values))]))
+    for block in blocks(stream)[1:]:
+        values = list(reserved[first : first + len(block)])
+        points.append((block[0].longest, values + values[-1:] * (10 - len(values))))
         first += len(block)
     points.sort()
     found = []
-    for start in range(0, lengths.STEPS, 10):
-        longest = lengths.stream()[start].longest
+    for start in range(0, len(stream.steps), 10):
+        longest = stream.steps[start].longest
         found += [line_through([(length, values[place]) for length, values in points], longest) for place in range(10)]
     return found

@@ -11,6 +11,8 @@ from typing import Any, Final
 import pytest
 
 from tests.fidelity import fits, lengths, report
+from tests.fidelity.__main__ import files_of, plans_of
+from tests.fidelity.rows import NotRebuilt
 
 HERE: Final = Path(__file__).parent
 RECORDED: Final[dict[str, Any]] = json.loads((HERE / "sample.json").read_text(encoding="utf-8"))
@@ -48,10 +50,10 @@ def test_report_is_that_of_the_results() -> None:
 
 def test_known_tokens_come_out() -> None:
     """The lengths add up to the tokens that every run of the comparison reports, but for one in a thousand."""
-    tokens = sum(sum(step.batch) + len(step.batch) for step in lengths.stream())
+    stream = lengths.stream()
 
-    assert lengths.TOKENS == pytest.approx(tokens, rel=1e-3)
-    assert lengths.STEPS == len(lengths.stream())
+    assert lengths.TOKENS / lengths.STEPS == pytest.approx(stream.tokens_per_step, rel=1e-3)
+    assert lengths.STEPS == len(stream.steps)
 
 
 def test_least_squares_finds_a_line() -> None:
@@ -69,3 +71,32 @@ def test_lines_are_prolonged() -> None:
 def test_percentile_lies_between_two_values() -> None:
     """A percentile is taken between the two values around it."""
     assert 1.5 == fits.percentile([2.0, 1.0], 50)
+
+
+def test_unreadable_row_is_listed(tmp_path: Path) -> None:
+    """A row that lacks what the others of its file have is listed with the reason, and stops no other."""
+    file = tmp_path / "peft_metamathqa_more.jsonl"
+    file.write_text('{"experiment": "lora/odd"}\n', encoding="utf-8")
+
+    (plan,) = plans_of(file)
+
+    assert ("lora/odd", NotRebuilt(reason="the row could not be read: KeyError: 'metrics'")) == (plan.identity, plan.run)
+
+
+def test_folder_gives_the_files_that_a_module_reads(tmp_path: Path) -> None:
+    """Of a folder, at any depth, those files are taken whose names begin as a module is named."""
+    (tmp_path / "traces").mkdir()
+    files = [tmp_path / "raschka.jsonl", tmp_path / "traces/tinyllama_more.jsonl"]
+    for file in (*files, tmp_path / "card_total_memory.jsonl"):
+        file.touch()
+
+    assert files == files_of([tmp_path])
+
+
+def test_shorter_run_has_the_first_batches() -> None:
+    """A run of fewer steps and with a lower cut has the first of all batches, cut."""
+    whole, shorter = lengths.stream(), lengths.stream(100, 300)
+
+    assert [tuple(min(length, 300) for length in step.batch) for step in whole.steps[:100]] == [
+        step.batch for step in shorter.steps
+    ]
