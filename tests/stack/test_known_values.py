@@ -318,7 +318,10 @@ def test_threads_follow_values(values: KnownValues, kind: str) -> None:
         found.append(bool(torch.randn(4, device="cuda").argmax() > 2))
 
     class Looker(threading.Thread):
+        """A kind of thread that does not call what it is given."""
+
         def run(self) -> None:
+            """Look."""
             look()
 
     before = values.log.reads.total()
