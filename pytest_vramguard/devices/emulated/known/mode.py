@@ -14,6 +14,16 @@ from torch.utils._pytree import tree_map_only
 
 from pytest_vramguard.devices.emulated.known.assumed import answer_if_finite, balanced_choice, is_choice_of_experts
 from pytest_vramguard.devices.emulated.known.on_cpu import computed_on_cpu
+from pytest_vramguard.devices.emulated.known.operands import (
+    Arguments,
+    Keywords,
+    all_on_host,
+    covers_storage,
+    is_mask,
+    tensors_in,
+    written_by,
+    zeros_on_host,
+)
 from pytest_vramguard.devices.emulated.known.plans import FILLED, Kind, Plan, plan_of
 from pytest_vramguard.devices.emulated.known.reads import ReadLog
 from pytest_vramguard.devices.emulated.known.storages import KnownStorages, is_small, on_host, write_storage, write_values
@@ -22,11 +32,8 @@ from pytest_vramguard.devices.emulated.libraries import REAL_COPY_BYTES, note_re
 if TYPE_CHECKING:
     from pytest_vramguard.devices.emulated.known.collectives import Collectives
 
-Arguments: TypeAlias = tuple[Any, ...]
-Keywords: TypeAlias = dict[str, Any]
 Handler: TypeAlias = Callable[[OpOverload, Plan, Arguments, Keywords], Any]
 
-CPU = torch.device("cpu")
 COUNT_BYTES = 8
 """Of the count that shapes a result and is copied to the host. Source: torch, aten/src/ATen/native/cuda/Nonzero.cu."""
 ON_CARD = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
@@ -112,7 +119,7 @@ class KnownValues(TorchDispatchMode):
     def _pure(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         first = args[0] if args else None  # by far most operators of a step have an unknown first argument
         if (isinstance(first, Tensor) and first.is_cuda and not self.known.holds(first)) or not self._all_known(
-            _tensors(args, kwargs)
+            tensors_in(args, kwargs)
         ):
             result = func(*args, **kwargs)
             if plan.name == "aten::_to_copy" and args[0].is_cuda and not result.is_cuda:
@@ -127,12 +134,12 @@ class KnownValues(TorchDispatchMode):
         """
         result = func(*args, **kwargs)
         if plan.name == "aten::_to_copy" and args[0].is_cuda and not result.is_cuda:
-            return func(*_on_host(args), **kwargs)
+            return func(*all_on_host(args), **kwargs)
         return result if _capturing() else self._valued(result, func, args, kwargs)
 
     def _valued(self, result: Any, func: OpOverload, args: Arguments, kwargs: Keywords) -> Any:
         """Return the result of an operator whose inputs are known, with its values if it is small."""
-        fresh = [tensor for tensor in _tensors((result,)) if tensor.is_cuda]
+        fresh = [tensor for tensor in tensors_in((result,)) if tensor.is_cuda]
         if fresh and all(is_small(tensor) for tensor in fresh):
             for tensor, values in self._computed(func, args, kwargs, fresh):
                 write_values(tensor, values)
@@ -147,10 +154,10 @@ class KnownValues(TorchDispatchMode):
         A few operators pass results between their halves in a form of their own for each kind of device.
         """
         try:
-            computed = computed_on_cpu(func, _on_host(args), _on_host(kwargs))
+            computed = computed_on_cpu(func, all_on_host(args), all_on_host(kwargs))
         except RuntimeError:
             return []
-        pairs = zip(fresh, _tensors((computed,)), strict=False)
+        pairs = zip(fresh, tensors_in((computed,)), strict=False)
         return [(tensor, values) for tensor, values in pairs if tensor.shape == values.shape]
 
     def _give(self, fresh: Tensor, values: Callable[[], Tensor]) -> None:
@@ -170,7 +177,7 @@ class KnownValues(TorchDispatchMode):
     def _compared(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Run a comparison; numbers that nobody computed are taken to be finite."""
         answer = answer_if_finite(plan.name, args)
-        if answer is None or self._all_known(_tensors(args, kwargs)):
+        if answer is None or self._all_known(tensors_in(args, kwargs)):
             return self._pure(func, plan, args, kwargs)
         result = func(*args, **kwargs)
         self._give(result, lambda: torch.full(result.shape, answer))
@@ -178,7 +185,7 @@ class KnownValues(TorchDispatchMode):
 
     def _chosen(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Run a `topk`; where nobody computed the scores and it looks like a router's, its choice is balanced, and reported."""
-        if self._all_known(_tensors(args, kwargs)):
+        if self._all_known(tensors_in(args, kwargs)):
             return self._with_values(func, plan, args, kwargs)
         result = func(*args, **kwargs)
         if is_choice_of_experts(args[0], result[1]):
@@ -187,19 +194,19 @@ class KnownValues(TorchDispatchMode):
         return result
 
     def _mutating(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
-        targets = list(_written(plan, args, kwargs))
+        targets = list(written_by(plan, args, kwargs))
         if not any(target.is_cuda for target in targets):
             return self._into_host(func, plan, args, kwargs, targets)
-        inputs = _tensors(args[1:], kwargs) if plan.overwrites and _covers_storage(targets[0]) else _tensors(args, kwargs)
+        inputs = tensors_in(args[1:], kwargs) if plan.overwrites and covers_storage(targets[0]) else tensors_in(args, kwargs)
         if not (all(is_small(target) for target in targets) and self._all_known(inputs)):
             return self._unknown(func, plan, args, kwargs)
-        on_cpu_args, on_cpu_kwargs = _on_host(args), _on_host(kwargs)
+        on_cpu_args, on_cpu_kwargs = all_on_host(args), all_on_host(kwargs)
         try:
             func(*on_cpu_args, **on_cpu_kwargs)
         except RuntimeError:  # not an operator of the CPU
             return self._unknown(func, plan, args, kwargs)
         result = func(*args, **kwargs)
-        for target, values in zip(targets, _written(plan, on_cpu_args, on_cpu_kwargs), strict=True):
+        for target, values in zip(targets, written_by(plan, on_cpu_args, on_cpu_kwargs), strict=True):
             if target.is_cuda:
                 write_storage(target, values)
                 self.known.add(target)
@@ -209,8 +216,8 @@ class KnownValues(TorchDispatchMode):
         """Run an operator that writes to the host; a copy of unknown values from the card writes zeros there."""
         result = func(*args, **kwargs)
         if plan.name == "aten::copy_" and args[1].is_cuda:
-            if self._all_known(_tensors(args[1:2])):
-                return func(*_on_host(args), **kwargs)
+            if self._all_known(tensors_in(args[1:2])):
+                return func(*all_on_host(args), **kwargs)
             self._note_host_copy(targets[0])
         return result
 
@@ -222,7 +229,7 @@ class KnownValues(TorchDispatchMode):
 
     def _unknown(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Run an operator whose results are not known, and forget what it writes to."""
-        for target in _written(plan, args, kwargs):
+        for target in written_by(plan, args, kwargs):
             if target.is_cuda:
                 self.known.forget(target)
         return func(*args, **kwargs)
@@ -239,25 +246,25 @@ class KnownValues(TorchDispatchMode):
     def _read(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         if args[0].is_cuda:
             note_read(args[0].element_size() if plan.name == "aten::_local_scalar_dense" else 1)  # else it is a truth value
-        if self._all_known(_tensors(args, kwargs)):
-            return func(*_on_host(args), **_on_host(kwargs))
-        self.log.note_read(*_tensors(args))
-        return func(*(torch.zeros((), dtype=tensor.dtype) for tensor in _tensors(args)))
+        if self._all_known(tensors_in(args, kwargs)):
+            return func(*all_on_host(args), **all_on_host(kwargs))
+        self.log.note_read(*tensors_in(args))
+        return func(*(torch.zeros((), dtype=tensor.dtype) for tensor in tensors_in(args)))
 
     def _checked(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> None:
         """Check known fault numbers; those that nobody computed are read as 0, which says that the solver succeeded."""
         if args[0].is_cuda:
             note_read(args[0].element_size())
-        if self._all_known(_tensors(args, kwargs)):
-            func(*_on_host(args), **_on_host(kwargs))
+        if self._all_known(tensors_in(args, kwargs)):
+            func(*all_on_host(args), **all_on_host(kwargs))
         else:
-            self.log.note_read(*_tensors(args, kwargs))
+            self.log.note_read(*tensors_in(args, kwargs))
 
     def _checking(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Run the card's own part of an operator with this mode inside it, which sees what is read there."""
-        if not any(tensor.is_cuda for tensor in _tensors(args, kwargs)):
+        if not any(tensor.is_cuda for tensor in tensors_in(args, kwargs)):
             return func(*args, **kwargs)
-        known = self._all_known(_tensors(args, kwargs))
+        known = self._all_known(tensors_in(args, kwargs))
         with self:
             result = func.redispatch(ON_CARD, *args, **kwargs)
         return self._valued(result, func, args, kwargs) if known else result
@@ -267,7 +274,7 @@ class KnownValues(TorchDispatchMode):
 
         On a card the host waits for the number that shapes the result.
         """
-        tensors = list(_tensors(args, kwargs))
+        tensors = list(tensors_in(args, kwargs))
         if not any(tensor.is_cuda for tensor in tensors):
             return func(*args, **kwargs)
         if plan.name == "aten::masked_select" and self._all_known(iter(tensors[1:])):
@@ -275,9 +282,9 @@ class KnownValues(TorchDispatchMode):
             return self._at_positions(torch.ops.aten.index.Tensor, (selected_from, [mask]), {})
         if not self._all_known(iter(tensors)):
             self.log.note_shape(plan.name)
-            args, kwargs = tree_map_only(Tensor, _zeros_on_host, (args, kwargs))
+            args, kwargs = tree_map_only(Tensor, zeros_on_host, (args, kwargs))
         note_read(COUNT_BYTES)
-        computed = func(*_on_host(args), **_on_host(kwargs))
+        computed = func(*all_on_host(args), **all_on_host(kwargs))
         return tree_map_only(Tensor, self._placed, computed)
 
     def _placed(self, values: Tensor) -> Tensor:
@@ -290,7 +297,7 @@ class KnownValues(TorchDispatchMode):
 
     def _indexed(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Index with a mask whose true values are counted for real."""
-        if not any(_is_mask(index) for index in args[1]):
+        if not any(is_mask(index) for index in args[1]):
             return self._pure(func, plan, args, kwargs) if not plan.written else self._mutating(func, plan, args, kwargs)
         return self._at_positions(func, args, kwargs)
 
@@ -298,7 +305,7 @@ class KnownValues(TorchDispatchMode):
         """Run an indexing operator with the true positions of each mask in its place."""
         indices: list[Tensor | None] = []
         for index in args[1]:
-            indices.extend(self._positions(index) if _is_mask(index) else [index])
+            indices.extend(self._positions(index) if is_mask(index) else [index])
         return self.__torch_dispatch__(func, (), (args[0], indices, *args[2:]), kwargs)
 
     def _positions(self, mask: Tensor) -> list[Tensor]:
@@ -330,42 +337,3 @@ class KnownValues(TorchDispatchMode):
             self._collectives = Collectives(known=self.known, log=self.log, exchange=Exchange(present=self._present_ranks))
         self._collectives.follow(plan.name, args, result)
         return result
-
-
-def _tensors(*holders: Any) -> Iterator[Tensor]:
-    """Yield the tensors in positional and keyword arguments, one list deep, as operators take and return them."""
-    for holder in holders:
-        for value in holder.values() if isinstance(holder, dict) else holder:
-            if isinstance(value, Tensor):
-                yield value
-            elif isinstance(value, (list, tuple)):
-                yield from (item for item in value if isinstance(item, Tensor))
-
-
-def _written(plan: Plan, args: Arguments, kwargs: Keywords) -> Iterator[Tensor]:
-    """Yield the tensors that an operator writes to."""
-    for position, name in plan.written:
-        yield from _tensors((args[position] if position < len(args) else kwargs.get(name),))
-
-
-def _on_host(argument: Any) -> Any:
-    """Return an argument, or a collection of arguments, with each tensor and device of the card replaced by one of the host."""
-    if isinstance(argument, Tensor):
-        return on_host(argument) if argument.is_cuda else argument
-    if isinstance(argument, torch.device):
-        return CPU
-    if isinstance(argument, dict):
-        return {name: _on_host(value) for name, value in argument.items()}
-    return type(argument)(map(_on_host, argument)) if isinstance(argument, (list, tuple)) else argument
-
-
-def _zeros_on_host(tensor: Tensor) -> Tensor:
-    return torch.zeros(tensor.shape, dtype=tensor.dtype)
-
-
-def _covers_storage(tensor: Tensor) -> bool:
-    return tensor.is_contiguous() and tensor.numel() * tensor.element_size() == tensor.untyped_storage().nbytes()
-
-
-def _is_mask(index: object) -> bool:
-    return isinstance(index, Tensor) and index.is_cuda and index.dtype in {torch.bool, torch.uint8}
