@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 import linecache
-import sysconfig
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
-import torch
-
+from pytest_vramguard.code_owner import installed_path, owner_of
 from pytest_vramguard.meter.modules import running_module
 from pytest_vramguard.reading import Site
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Kind: TypeAlias = Literal["user", "library", "torch", "device", "none"]
-
-_OWN: Final = f"{Path(__file__).parents[1]}/"
-_DEVICES: Final = f"{_OWN}devices/"
-_TORCH: Final = f"{Path(torch.__file__).parent}/"
-_PYTHON: Final = tuple(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib"))
-_PACKAGES: Final = (f"{Path(torch.__file__).parents[1]}/", *(f"{sysconfig.get_path(name)}/" for name in ("purelib", "platlib")))
-_INSTALLED: Final = ("/site-packages/", "/dist-packages/")
-"""Parts of a path below which packages are installed, wherever that is."""
-_GENERATED: Final = "/torchinductor_"
-"""Part of the path of code that `torch.compile` writes. Source: torch, torch/_inductor/runtime/cache_dir_utils.py."""
+_DEVICES: Final = f"{Path(__file__).parents[1]}/devices/"
 SHOWN_PARTS: Final = 3
 """Parts of the path that are shown of a file outside of every known folder."""
 
@@ -55,39 +42,24 @@ class SiteReader:
         """Return the user's line, its text and the library's line, where there are any; `frames` begin with the innermost."""
         library = inside_torch = ""
         for frame in frames:
-            match kind_of(frame["filename"]):
+            filename: str = frame["filename"]
+            match owner_of(filename):
                 case "user":
-                    place = _text(frame, f"{self.folder}/")
-                    return place, linecache.getline(frame["filename"], frame["line"]).strip(), library or inside_torch
+                    code = linecache.getline(filename, frame["line"]).strip()
+                    return self._text(frame), code, library or inside_torch
                 case "library":
-                    library = library or _text(frame, *_PACKAGES)
+                    library = library or self._text(frame)
                 case "torch":
-                    inside_torch = inside_torch or _text(frame, *_PACKAGES)
-                case "device":
+                    inside_torch = inside_torch or self._text(frame)
+                case "ours" if filename.startswith(_DEVICES):
                     library = inside_torch = ""  # all so far was the emulated card at work
                 case _:
                     pass
         return "", "", library or inside_torch
 
-
-@cache
-def kind_of(filename: str) -> Kind:
-    """Return whose code a file is: the user's, a library's, PyTorch's, that of the emulated card, or none worth naming."""
-    if filename.startswith(_TORCH):
-        return "torch"
-    if filename.startswith(_DEVICES):
-        return "device"
-    if filename.startswith(_PACKAGES) or any(part in filename for part in _INSTALLED):
-        return "none" if filename.startswith(_OWN) else "library"
-    is_nobodys = not filename or _GENERATED in filename or filename.startswith((_OWN, "<", *_PYTHON))
-    return "none" if is_nobodys else "user"
-
-
-def _text(frame: Any, *folders: str) -> str:
-    """Return a frame as `file:line in function`, the file as it is called below the first of `folders` that it is in."""
-    filename: str = frame["filename"]
-    found = next((filename.removeprefix(folder) for folder in folders if filename.startswith(folder)), None)
-    for part in _INSTALLED:
-        found = found or filename.partition(part)[2]
-    shown = found or "/".join(Path(filename).parts[-SHOWN_PARTS:])
-    return f"{shown}:{frame['line']} in {frame['name']}"
+    def _text(self, frame: Any) -> str:
+        """Return a frame as `file:line in function`, the file as it is called in its package or in the user's folder."""
+        filename: str = frame["filename"]
+        below = filename.removeprefix(f"{self.folder}/")
+        shown = installed_path(filename) or (below if below != filename else "/".join(Path(filename).parts[-SHOWN_PARTS:]))
+        return f"{shown}:{frame['line']} in {frame['name']}"

@@ -17,7 +17,6 @@ from pytest_vramguard.meter.blocks import Block
 from pytest_vramguard.meter.meter import Meter, clean
 from pytest_vramguard.meter.modules import collapsed, paths_below
 from pytest_vramguard.meter.origins import origins_of
-from pytest_vramguard.meter.sites import kind_of
 from pytest_vramguard.reading import Measurement, Origins, Site
 
 if TYPE_CHECKING:
@@ -190,24 +189,6 @@ def test_the_list_of_sites_is_bounded() -> None:
 
     assert [512 * n for n in range(30, 10, -1)] == [held.size_bytes for held in found.sites]
     assert sum(512 * n for n in range(1, 11)) == found.other_sites_bytes
-
-
-@pytest.mark.parametrize(
-    ("filename", "kind"),
-    [
-        (torch.__file__, "torch"),
-        (pytest.__file__, "library"),
-        (replace.__globals__["__file__"], "none"),
-        (Meter.phase.__wrapped__.__code__.co_filename, "none"),  # type: ignore[attr-defined]  # a decorated method
-        ("<string>", "none"),
-        ("/var/cache/torchinductor_somebody/ab/cab.py", "none"),
-        ("/home/somebody/project/train.py", "user"),
-        ("/opt/env/lib/python3.11/site-packages/trl/trainer.py", "library"),
-    ],
-)
-def test_whose_code_a_file_is(filename: str, kind: str) -> None:
-    """The user's files are those that no package, no standard library and no part of this package holds."""
-    assert kind == kind_of(filename)
 
 
 def test_a_compiled_module_is_called_as_before() -> None:

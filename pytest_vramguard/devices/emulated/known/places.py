@@ -9,37 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pytest_vramguard.code_owner import owner_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
-ASKED_THROUGH: Final = frozenset({"torch", "triton", "typing_extensions", "pytest_vramguard"})
-"""Packages through which others ask; `typing_extensions` wraps what torch has deprecated."""
+    from pytest_vramguard.code_owner import CodeOwner
+
+USERS: Final[frozenset[CodeOwner]] = frozenset({"user"})
+ANYBODYS: Final[frozenset[CodeOwner]] = frozenset({"user", "library"})
+"""Whose lines may be told of what was asked through torch."""
 BACKWARD: Final = "the backward pass"
 """The place of what autograd asks in threads of its own, whose stacks begin there."""
-LIBRARIES: Final = frozenset({
-    *ASKED_THROUGH,
-    "accelerate",
-    "bitsandbytes",
-    "datasets",
-    "deepspeed",
-    "diffusers",
-    "evaluate",
-    "flash_attn",
-    "huggingface_hub",
-    "lightning",
-    "liger_kernel",
-    "numpy",
-    "peft",
-    "pytorch_lightning",
-    "safetensors",
-    "torchao",
-    "tqdm",
-    "transformers",
-    "trl",
-    "xformers",
-})  # fmt: skip
-"""Packages whose code is not the user's."""
 LONGEST_CODE: Final = 100
 """Characters of a source line that are kept."""
 
@@ -75,7 +57,7 @@ class Site:
 
 def asking_place() -> str:
     """Return the innermost line that is neither torch's, nor Triton's, nor of this package, as in `src/train.py:31`."""
-    asking = _innermost(sys._getframe(1), ASKED_THROUGH)
+    asking = _innermost(sys._getframe(1), ANYBODYS)
     return BACKWARD if asking is None else _line_of(asking).text
 
 
@@ -84,14 +66,14 @@ def asking_site() -> Site:
 
     A thread without user code, as that of a backward pass, works for the main thread.
     """
-    asking = _innermost(sys._getframe(1), ASKED_THROUGH)
-    user = _innermost(sys._getframe(1), LIBRARIES) or _innermost(_main_frame(), LIBRARIES) or asking or sys._getframe(1)
+    asking = _innermost(sys._getframe(1), ANYBODYS)
+    user = _innermost(sys._getframe(1), USERS) or _innermost(_main_frame(), USERS) or asking or sys._getframe(1)
     return Site(line=_line_of(user), via=None if asking in (None, user) else _line_of(asking))
 
 
-def _innermost(frame: FrameType | None, besides: frozenset[str]) -> FrameType | None:
-    """Return the innermost frame, from `frame` outwards, of no package in `besides`, nor of Python itself."""
-    return next((each for each in _outward(frame) if not _is_of(each, besides)), None)
+def _innermost(frame: FrameType | None, owners: frozenset[CodeOwner]) -> FrameType | None:
+    """Return the innermost frame, from `frame` outwards, whose code is one of `owners`'."""
+    return next((each for each in _outward(frame) if owner_of(each.f_code.co_filename) in owners), None)
 
 
 def _main_frame() -> FrameType | None:
@@ -108,11 +90,6 @@ def _outward(frame: FrameType | None) -> Iterator[FrameType]:
     while frame is not None:
         yield frame
         frame = frame.f_back
-
-
-def _is_of(frame: FrameType, packages: frozenset[str]) -> bool:
-    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-    return package in packages or package in sys.stdlib_module_names
 
 
 def _line_of(frame: FrameType) -> Line:

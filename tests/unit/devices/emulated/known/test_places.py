@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ASKING = """
-from pytest_vramguard.devices.emulated.known.places import asking_line, asking_site
+from pytest_vramguard.devices.emulated.known.places import asking_place, asking_site
 
 def ask(kind):
-    return asking_line() if kind == "line" else asking_site()
+    return asking_place() if kind == "place" else asking_site()
 """
 BETWEEN = """
 from {below} import ask as ask_below
@@ -39,7 +39,9 @@ def chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]
     def made(*names: str) -> Any:
         below = None
         for name in names:
-            path = tmp_path / f"{name}.py"
+            folder = tmp_path if name.startswith("our_") else tmp_path / "site-packages"
+            folder.mkdir(exist_ok=True)
+            path = folder / f"{name}.py"
             path.write_text(BETWEEN.format(below=below) if below else ASKING, encoding="utf-8")
             module = ModuleType(name)
             monkeypatch.setitem(sys.modules, name, module)
@@ -54,7 +56,11 @@ def test_the_users_line_is_the_innermost_of_no_library(chain: Any) -> None:
     """Torch and the libraries above it are passed over, and the innermost of these is told too."""
     site = chain("torch", "bitsandbytes", "transformers", "our_loop", "our_script")("site")
 
-    assert ("our_loop.py:5", "return ask_below(kind)", "bitsandbytes.py:5") == (site.line.text, site.line.code, site.via.text)
+    assert ("our_loop.py:5", "return ask_below(kind)", "site-packages/bitsandbytes.py:5") == (
+        site.line.text,
+        site.line.code,
+        site.via.text,
+    )
 
 
 def test_a_user_who_asks_torch_has_no_library_between(chain: Any) -> None:
@@ -66,7 +72,7 @@ def test_a_user_who_asks_torch_has_no_library_between(chain: Any) -> None:
 
 def test_a_line_may_be_one_of_a_library(chain: Any) -> None:
     """What was read without being known is told with the innermost line, whoever wrote it."""
-    assert "transformers.py:5" == chain("torch", "transformers", "our_loop")("line").text
+    assert "site-packages/transformers.py:5" == chain("torch", "transformers", "our_loop")("place")
 
 
 def test_a_file_elsewhere_is_told_with_its_folder() -> None:
@@ -84,7 +90,7 @@ def test_a_thread_without_user_code_works_for_the_main_thread(chain: Any) -> Non
     with ThreadPoolExecutor(1) as threads:
         site = threads.submit(chain("torch", "bitsandbytes"), "site").result()
 
-    assert ("test_places.py", "bitsandbytes.py:5") == (Path(site.line.file).name, site.via.text)
+    assert ("test_places.py", "site-packages/bitsandbytes.py:5") == (Path(site.line.file).name, site.via.text)
 
 
 def test_no_frame_is_kept(chain: Any) -> None:
@@ -97,7 +103,7 @@ def test_no_frame_is_kept(chain: Any) -> None:
     def asking() -> weakref.ref[Held]:
         held = Held()
         ask("site")
-        ask("line")
+        ask("place")
         return weakref.ref(held)
 
     gc.disable()
