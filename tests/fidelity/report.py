@@ -48,7 +48,8 @@ The TinyLlama trace comes out with all of its 6,830 allocations and frees in ord
 them: while values are followed, PyTorch adds a gradient to another in fresh memory instead of in place. Without following there
 are no others. That is what the segments differ by.
 
-Of the 5000 steps of the MetaMathQA runs 49 were run, and neither generation nor a whole wiki-loss pass;
+Of the 5000 steps of the MetaMathQA runs 49 were run, and neither generation nor a whole wiki-loss pass: the largest reserved of
+the run with gradient checkpointing, whose training needs less than the rest, is too little.
 `tests/fidelity/peft_metamathqa.py` says which steps and how the rest follows. A run of the same configuration and versions
 on another day has the emulated values of the first.
 
