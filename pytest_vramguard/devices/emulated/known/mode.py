@@ -12,6 +12,7 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
+from pytest_vramguard.devices.emulated.known.accumulation import is_accumulation
 from pytest_vramguard.devices.emulated.known.assumed import answer_if_finite, balanced_choice, is_choice_of_experts
 from pytest_vramguard.devices.emulated.known.on_cpu import computed_on_cpu
 from pytest_vramguard.devices.emulated.known.operands import (
@@ -36,6 +37,7 @@ Handler: TypeAlias = Callable[[OpOverload, Plan, Arguments, Keywords], Any]
 
 COUNT_BYTES = 8
 """Of the count that shapes a result and is copied to the host. Source: torch, aten/src/ATen/native/cuda/Nonzero.cu."""
+ADD, ADD_IN_PLACE = torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor
 ON_CARD = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
 # What a graph captures is not done, so nothing that it will write is known, and a read fails as on a real card.
 _capturing = torch.cuda.is_current_stream_capturing
@@ -76,6 +78,7 @@ class KnownValues(TorchDispatchMode):
         self._handlers: dict[Kind, Handler] = {
             Kind.PURE: self._pure,
             Kind.FILLED: self._filled,
+            Kind.ADDED: self._added,
             Kind.COMPARED: self._compared,
             Kind.CHOSEN: self._chosen,
             Kind.MUTATING: self._mutating,
@@ -165,6 +168,12 @@ class KnownValues(TorchDispatchMode):
         if fresh.is_cuda and is_small(fresh):
             write_values(fresh, values())
             self.known.add(fresh)
+
+    def _added(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
+        """Run a sum; one of gradients in place, as where no mode is active."""
+        if func is ADD and not kwargs and is_accumulation(args[0]):
+            return self._mutating(ADD_IN_PLACE, plan_of(ADD_IN_PLACE), args, kwargs)
+        return self._pure(func, plan, args, kwargs)
 
     def _filled(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Run an operator that takes the shape of a tensor, and fills with the number in its name or in its last argument."""

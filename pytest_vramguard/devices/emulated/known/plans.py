@@ -96,6 +96,8 @@ class Kind(Enum):
     """Perhaps the same for all finite numbers, else as a pure one."""
     CHOSEN = "chosen"
     """The largest of some, which may be a router's choice of experts."""
+    ADDED = "added"
+    """As a pure one, unless it is a sum of gradients."""
     PURE = "pure"
     """From its inputs, into fresh storages."""
     MUTATING = "mutating"
@@ -120,6 +122,7 @@ FUNCTIONAL_KINDS: Final = {
     **dict.fromkeys(FILLED, Kind.FILLED),
     **dict.fromkeys(TOLD_BY_FINITENESS, Kind.COMPARED),
     "aten::topk": Kind.CHOSEN,
+    "aten::add": Kind.ADDED,
 }
 """Kinds of operators that write to none of their arguments."""
 
