@@ -96,7 +96,7 @@ def test_lengths_reach_the_limit() -> None:
 class Answered(runner.Runner):
     """Answers every question without a process."""
 
-    def _asked(self, *_: object) -> dict[str, Any]:
+    def _answer(self, *_: object) -> dict[str, Any]:
         """Return an answer."""
         return {"counted": {"bytes": 2}, "versions": {}, "gaps": []}
 
