@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
+from pytest_vramguard.allowance import parse_allowances
 from pytest_vramguard.baseline import Baseline
 from pytest_vramguard.errors import ComparisonError
 from pytest_vramguard.gates import NoBaseline, PairedRuns
-from pytest_vramguard.gates.allowance import parse_allowances
 from pytest_vramguard.gates.slowdown import EMULATED
 from pytest_vramguard.judgement import comparing_gates
 from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory

@@ -6,7 +6,7 @@ from pytest_vramguard.gates.creep import STEADY_STEPS, CreepGate
 from pytest_vramguard.gates.fit import FitGate
 from pytest_vramguard.gates.growth import GrowthGate, NoBaseline, ShrinkGate
 from pytest_vramguard.gates.longest import LongestGate
-from pytest_vramguard.gates.phase import PhaseGate, PhaseLimit
+from pytest_vramguard.gates.phase import PhaseGate
 from pytest_vramguard.gates.slowdown import PairedRuns, SlowdownGate
 from pytest_vramguard.gates.work import WorkGate, WorkGrowthGate
 
@@ -21,7 +21,6 @@ __all__ = [
     "NoBaseline",
     "PairedRuns",
     "PhaseGate",
-    "PhaseLimit",
     "ShrinkGate",
     "SlowdownGate",
     "WorkGate",

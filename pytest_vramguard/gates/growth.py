@@ -16,8 +16,8 @@ from pytest_vramguard.units import gib_text, share_text, size_text
 from pytest_vramguard.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
+    from pytest_vramguard.allowance import Allowance, PeakName
     from pytest_vramguard.cards.catalogue import Card
-    from pytest_vramguard.gates.allowance import Allowance, PeakName
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

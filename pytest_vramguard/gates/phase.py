@@ -14,17 +14,8 @@ from pytest_vramguard.units import gib_text, size_text
 from pytest_vramguard.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
+    from pytest_vramguard.allowance import PhaseLimit
     from pytest_vramguard.cards.catalogue import Card
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PhaseLimit:
-    """What a project allows one phase."""
-
-    phase: str
-    """`load`, `first step`, `optimizer`, `steady`, `eval`, `generate`, `save`, `merge`, or a name given to `vram.phase`."""
-    max_bytes: int
-    """At least 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,9 +18,9 @@ from pytest_vramguard.units import count_text, share_text
 from pytest_vramguard.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
+    from pytest_vramguard.allowance import Allowance
     from pytest_vramguard.baseline import Baseline, Environment
     from pytest_vramguard.cards.catalogue import Card
-    from pytest_vramguard.gates.allowance import Allowance
     from pytest_vramguard.reading import Work
 
 UNITS: Final[dict[WorkName, str]] = {

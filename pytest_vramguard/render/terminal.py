@@ -15,6 +15,7 @@ from pytest_vramguard.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from collections.abc import Set as AbstractSet
 
     from pytest_vramguard.report import CaseResult, Report
 
@@ -80,7 +81,7 @@ def _account(case: CaseResult, *, causes: int, folded: bool) -> list[str]:
     """Return the lines about a case, with at most so many `causes`, and with the parts of its peak `folded` into one."""
     headline = f"{case.outcome.value}: {case.id} on {case.target} ({case.device.kind})"
     snapshot = [f"snapshot for pytorch.org/memory_viz: {case.snapshot}"] if case.snapshot else []
-    return [headline, *_verdict_lines(case, causes), *_reading_lines(case.reading, folded=folded), *snapshot]
+    return [headline, *_verdict_lines(case, causes), *_reading_lines(case, folded=folded), *snapshot]
 
 
 def _table_lines(cases: Sequence[CaseResult], *, timed: bool, width: int) -> list[str]:
@@ -148,16 +149,16 @@ def _quantity_text(quantity: float | None, unit: str) -> str:
     return share_text(quantity) if unit == "share" else f"{count_text(quantity)} {unit}"
 
 
-def _reading_lines(reading: Measurement | OutOfMemory | NotMeasured, *, folded: bool) -> list[str]:
+def _reading_lines(case: CaseResult, *, folded: bool) -> list[str]:
     # Every branch returns, so a reading that is added and forgotten here is mypy's "missing return statement".
-    match reading:
-        case NotMeasured():
+    match case.reading:
+        case NotMeasured() as reading:
             return [f"not measured: {reading.reason}"]
-        case OutOfMemory():
+        case OutOfMemory() as reading:
             return [*_memory_lines(reading, folded=folded), *_notes_lines([*_besides(reading.outside), *reading.notes])]
-        case Measurement():
+        case Measurement() as reading:
             notes = [*_doubts(reading), *_besides(reading.outside), *reading.notes]
-            steps = [_steps_line(reading), *_sensors_lines(reading), *_longest_lines(reading), *work_lines(reading.work)]
+            steps = _steps_lines(reading, {verdict.gate for verdict in case.verdicts})
             return [*_memory_lines(reading, folded=folded), *steps, *_notes_lines(notes)]
 
 
@@ -189,6 +190,16 @@ def _parts_lines(parts: Parts, *, folded: bool) -> list[str]:
 def _phases_lines(phases: Iterable[PhasePeak]) -> list[str]:
     texts = [f"{phase.name} {gib_text(phase.peak_device_bytes)}" for phase in phases]
     return [f"device peak by phase: {', '.join(texts)}"] if texts else []
+
+
+def _steps_lines(reading: Measurement, gates: AbstractSet[str]) -> Iterable[str]:
+    """Yield what is told of the steps: what the card's sensors said, and what was asked of it, where a gate is about that."""
+    yield _steps_line(reading)
+    if "slowdown" in gates:
+        yield from _sensors_lines(reading)
+    yield from _longest_lines(reading)
+    if gates & {"work", "work growth"}:
+        yield from work_lines(reading.work)
 
 
 def _steps_line(reading: Measurement) -> str:

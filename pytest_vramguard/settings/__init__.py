@@ -3,7 +3,15 @@
 Precedence: command line, then the marker of the test, then pytest's ini options, then `[tool.vramguard]`, then the default.
 """
 
-from pytest_vramguard.settings.keys import COMMAND_KEYS, DEVICE_CHOICES, LIMIT_KEYS, MARKER_KEYS, PROJECT_KEYS, DeviceChoice
+from pytest_vramguard.settings.keys import (
+    COMMAND_KEYS,
+    DEVICE_CHOICES,
+    LIMIT_KEYS,
+    MARKER_KEYS,
+    PROJECT_KEYS,
+    WORK_KEYS,
+    DeviceChoice,
+)
 from pytest_vramguard.settings.settings import BASELINES_FOLDER, JOB_SPREAD, Settings, limits_of, resolve
 from pytest_vramguard.settings.wishes import (
     Wishes,
@@ -22,6 +30,7 @@ __all__ = [
     "LIMIT_KEYS",
     "MARKER_KEYS",
     "PROJECT_KEYS",
+    "WORK_KEYS",
     "DeviceChoice",
     "Settings",
     "Wishes",

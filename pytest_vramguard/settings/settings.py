@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from pytest_vramguard.gates.allowance import Allowance, PeakAllowance
-    from pytest_vramguard.gates.phase import PhaseLimit
+    from pytest_vramguard.allowance import Allowance, PeakAllowance, PhaseLimit
     from pytest_vramguard.reading import WorkName
     from pytest_vramguard.settings.keys import DeviceChoice
     from pytest_vramguard.settings.wishes import Wishes

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from pytest_vramguard.errors import SettingsError
-from pytest_vramguard.gates.allowance import (
+from pytest_vramguard.allowance import (
+    PhaseLimit,
     parse_allowance,
     parse_allowances,
     parse_count_allowance,
@@ -14,7 +14,7 @@ from pytest_vramguard.gates.allowance import (
     parse_share,
     parse_size,
 )
-from pytest_vramguard.gates.phase import PhaseLimit
+from pytest_vramguard.errors import SettingsError
 from pytest_vramguard.settings.keys import DEVICE_CHOICES, MARKER_KEYS, NUMBER_KEYS, PROJECT_KEYS, SWITCH_KEYS
 from pytest_vramguard.tables import checking, reading
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from pytest_vramguard.gates.allowance import Allowance, PeakAllowance
+    from pytest_vramguard.allowance import Allowance, PeakAllowance
     from pytest_vramguard.settings.keys import DeviceChoice
     from pytest_vramguard.tables import Table
 

@@ -69,7 +69,8 @@ MESSAGES = {
     ),
     "test_unknown_table": (
         "{folder}/unknown.toml: modell: unknown key, "
-        "expected one of model, quantization, peft, training, data, distributed; did you mean 'model'?"
+        "expected one of model, quantization, peft, training, data, eval_data, generation, merge, distributed; "
+        "did you mean 'model'?"
     ),
     "test_missing_data": "{folder}/missing.jsonl: cannot be read: No such file or directory, expected a UTF-8 text file",
     "test_empty_data": (

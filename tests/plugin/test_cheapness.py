@@ -36,7 +36,16 @@ DOOR: Final = {
     "pytest_vramguard.plugin.options",
     "pytest_vramguard.plugin.reports",
 }
-RESOLVING: Final = {"pytest_vramguard.plugin.cases", "pytest_vramguard.settings", "pytest_vramguard.tables"}
+RESOLVING: Final = {
+    "pytest_vramguard.allowance",
+    "pytest_vramguard.plugin.cases",
+    "pytest_vramguard.settings",
+    "pytest_vramguard.settings.keys",
+    "pytest_vramguard.settings.settings",
+    "pytest_vramguard.settings.wishes",
+    "pytest_vramguard.tables",
+    "pytest_vramguard.units",
+}
 
 
 @pytest.mark.parametrize("arguments", [("--collect-only",), ()], ids=["collected", "run"])

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pytest
 
 from pytest_vramguard.plugin.options import INI, OPTIONS
-from pytest_vramguard.settings import MARKER_KEYS
+from pytest_vramguard.settings import MARKER_KEYS, WORK_KEYS
 from pytest_vramguard.units import KIB
 from tests.plugin.projects import run_in
 
@@ -79,6 +79,12 @@ DEFAULTS: Final[dict[str, Any]] = {
     "max_growth": [],
     "max_shrink": [],
     "max_creep_bytes": None,
+    "max_slowdown": None,
+    "job_spread": 0.26,
+    "phases": [],
+    "min_seq_len": None,
+    "min_batch_size": None,
+    **dict.fromkeys(WORK_KEYS),
     "baselines": "vram-baselines",
     "require_baseline": False,
     "accept": False,

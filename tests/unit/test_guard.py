@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_vramguard.allowance import parse_allowance, parse_count_allowance
 from pytest_vramguard.devices import Device
 from pytest_vramguard.errors import CatalogueError, RecipeError
-from pytest_vramguard.gates.allowance import parse_allowance, parse_count_allowance
 from pytest_vramguard.guard import Case, Guard
 from pytest_vramguard.judgement import judged
 from pytest_vramguard.settings import Settings

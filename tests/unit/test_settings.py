@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_vramguard.allowance import PhaseLimit, parse_allowance, parse_allowances, parse_count_allowance
 from pytest_vramguard.errors import SettingsError
-from pytest_vramguard.gates import PhaseLimit
-from pytest_vramguard.gates.allowance import parse_allowance, parse_allowances, parse_count_allowance
 from pytest_vramguard.settings import (
     COMMAND_KEYS,
     MARKER_KEYS,
@@ -246,8 +245,8 @@ class TestMapping:
     def test_faulty_limits_of_phases_are_located(self) -> None:
         """Each names its phase, and what a size looks like."""
         assert [
-            "a.toml: phases.'first step': got 3 (int), expected a non-empty string",
             "a.toml: phases.eval: got '12MB', expected a size, as in '10GB' or '512MiB'; write KiB, MiB or GiB",
+            "a.toml: phases.'first step': got 3 (int), expected a non-empty string",
         ] == faults({"phases": {"eval": "12MB", "first step": 3}})
         assert ["a.toml: phases: got '10GB' (str), expected a table"] == faults({"phases": "10GB"})
 

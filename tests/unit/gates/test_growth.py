@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from pytest_vramguard.allowance import PeakAllowance, parse_allowances
 from pytest_vramguard.gates import GrowthGate, NoBaseline, ShrinkGate
-from pytest_vramguard.gates.allowance import PeakAllowance, parse_allowances
 from pytest_vramguard.reading import Measurement, Parts, PhasePeak
 from pytest_vramguard.units import MIB
 from pytest_vramguard.verdict import Outcome, Verdict

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_vramguard.gates import PhaseGate, PhaseLimit
+from pytest_vramguard.allowance import PhaseLimit
+from pytest_vramguard.gates import PhaseGate
 from pytest_vramguard.units import GIB, MIB
 from pytest_vramguard.verdict import Outcome, Verdict
 from tests import samples

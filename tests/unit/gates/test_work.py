@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from pytest_vramguard.allowance import parse_count_allowance
 from pytest_vramguard.gates import NoBaseline, WorkGate, WorkGrowthGate
-from pytest_vramguard.gates.allowance import parse_count_allowance
 from pytest_vramguard.reading import SyncSite, Work, WorkName
 from pytest_vramguard.verdict import Outcome, Verdict
 from tests import samples

@@ -228,6 +228,18 @@ def test_failure_is_short(case: CaseResult) -> None:
     assert len(failure_text(case).splitlines()) <= 15
 
 
+def test_sensors_are_told_where_time_is_judged() -> None:
+    """What the card's sensors said is a line of its own where a slowdown was asked about, and none elsewhere."""
+    said = (
+        "card during the timed steps: clock 1395 MHz or more; temperature 71 C or less; power 150 W or less; "
+        "clock held back by sw_power_cap, hw_thermal_slowdown"
+    )
+    judged = replace(samples.real_card_case(), verdicts=(samples.verdict(gate="slowdown", outcome=Outcome.FAIL),))
+
+    assert said in failure_text(judged).splitlines()
+    assert said not in failure_text(samples.real_card_case()).splitlines()
+
+
 def test_the_largest_that_fits_is_shown() -> None:
     """A failure says what was looked for, counts in its unit, and says that the peaks are those of the answer."""
     verdict = samples.verdict(
@@ -243,5 +255,5 @@ def test_the_largest_that_fits_is_shown() -> None:
 
     lines = failure_text(samples.case(reading=reading, verdicts=(verdict,))).splitlines()
 
-    assert "longest FAIL: largest seq_len that fits: observed 1399 tokens, limit 1400 tokens" == lines[1]
+    assert "longest FAIL: largest seq_len that fits: observed 1,399 tokens, limit 1,400 tokens" == lines[1]
     assert "largest seq_len that fits: 1399, whose peaks these are" in lines

@@ -49,7 +49,7 @@ def test_a_failure_shows_the_work() -> None:
 
     lines = failure_text(case).splitlines()
 
-    assert ["work FAIL: syncs a steady step: observed 3, limit 0", "  so"] == lines[1:3]
+    assert ["work FAIL: syncs a steady step: observed 3 syncs, limit 0 syncs", "  so"] == lines[1:3]
     assert ["steps: 4 ran, none timed", *LINES] == lines[-3:]
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_vramguard.gates.allowance import (
+from pytest_vramguard.allowance import (
     EXPECTED,
     EXPECTED_COUNT,
     EXPECTED_LIMIT,

@@ -1,4 +1,4 @@
-"""How much something may differ from its baseline, as it is written in markers and settings.
+"""How much something may be, or differ from its baseline, as it is written in markers and settings.
 
 A limit is a share of the baseline, a size, or both: `1%`, `64MiB`, `1%+8MiB`. Of both, the larger counts, so that a change must
 be beyond each of them. `0` allows nothing. Of what is counted and has no size, a number stands in its place: `1%+10`.
@@ -30,6 +30,16 @@ _SHARE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%", re.ASCII)
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB)", re.ASCII)
 _CARD_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*GB", re.ASCII)
 """A size as on markers and cards, where GB means GiB."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhaseLimit:
+    """What a project allows one phase."""
+
+    phase: str
+    """`load`, `first step`, `optimizer`, `steady`, `eval`, `generate`, `save`, `merge`, or a name given to `vram.phase`."""
+    max_bytes: int
+    """At least 1."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
