@@ -142,7 +142,7 @@ def test_growth_is_caught(project: Path) -> None:
         "  0.00 GiB is 2.2 MiB (2359296 bytes, 225.0 %) over the 0.00 GiB of the baseline; 1%+2MiB allows 2.0 MiB "
         "(2097152 bytes)",
         "  parts: activations +2.2 MiB (+225.0 %); finer: fragmentation +15.8 MiB (from 1.0 MiB)",
-        '  at test_growth.py:9 in hold: return torch.empty(size_bytes, dtype=torch.uint8, device="cuda"): +2.2 MiB',
+        '  at test_growth.py:8 in hold: return torch.empty(size_bytes, dtype=torch.uint8, device="cu...: +2.2 MiB',
         "  allocated peak by phase: unchanged",
         "  environment: unchanged",
     ] == run.failure_of(r"test_grows\[1048576\]")[:7]
