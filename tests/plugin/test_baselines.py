@@ -218,6 +218,7 @@ def test_a_faulty_baseline_is_not_overwritten(project: Path) -> None:
     assert not [line for line in run.result.outlines if line.startswith("baseline replaced")]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("arguments", [("-n", "2"), ("--reruns", "1")], ids=["xdist", "reruns"])
 def test_other_plugins(tmp_path: Path, accepted: Run, arguments: tuple[str, ...]) -> None:
     """Accepting and comparing are the same when workers run the tests, and when failing tests run again."""

@@ -263,6 +263,7 @@ def test_small_values_of_collectives_are_right(vramguard: Any) -> None:
     assert (0, ["PASS", "PASS"]) == (ended.status, [case["outcome"] for case in ended.cases]), ended.text
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("scripts")
 def test_a_value_that_one_rank_does_not_know_is_known_to_none(vramguard: Any) -> None:
     """A flag that a kernel computed on one rank leaves the sum unknown: a shape by it is reported, on every rank."""
@@ -273,6 +274,7 @@ def test_a_value_that_one_rank_does_not_know_is_known_to_none(vramguard: Any) ->
     assert all("data-dependent: nonzero at " in reading["reason"] for reading in ranks_of(ended).values())
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("scripts")
 def test_absent_ranks_say_what_those_that_are_run_say(vramguard: Any) -> None:
     """Rank 2 of 4 speaks for rank 3, rank 0 for rank 1; a group of the host is answered for as well, and it is noted."""

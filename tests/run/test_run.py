@@ -35,6 +35,7 @@ def test_script_is_measured_unchanged(vramguard: Any) -> None:
     assert 4 * 2**20 == reading["parts"]["weights"]
 
 
+@pytest.mark.long
 def test_the_same_peak_twice(vramguard: Any) -> None:
     """Two runs of one command agree to the byte."""
     first, second = (vramguard(*python()).cases[0]["reading"] for _ in range(2))
@@ -42,6 +43,7 @@ def test_the_same_peak_twice(vramguard: Any) -> None:
     assert first == second
 
 
+@pytest.mark.long
 def test_processes_below_a_shell_are_found(vramguard: Any) -> None:
     """A shell script that starts two trainings has two results."""
     ended = vramguard("sh", "-c", f"{sys.executable} train.py; {sys.executable} train.py")
@@ -49,6 +51,7 @@ def test_processes_below_a_shell_are_found(vramguard: Any) -> None:
     assert ["PASS", "PASS"] == [case["outcome"] for case in ended.cases]
 
 
+@pytest.mark.long
 def test_launcher_is_no_case(vramguard: Any) -> None:
     """Torchrun imports torch but uses no card; its rank does, and is named."""
     ended = vramguard(str(BIN / "torchrun"), "--nproc_per_node=1", "train.py")
@@ -58,6 +61,7 @@ def test_launcher_is_no_case(vramguard: Any) -> None:
     assert case["id"].endswith("[rank-0-local-0-process-1]")
 
 
+@pytest.mark.long
 def test_accelerate_launch(vramguard: Any) -> None:
     """`accelerate launch` of a plain loop is one case."""
     ended = vramguard(str(BIN / "accelerate"), "launch", "--num_processes=1", "--mixed_precision=no", "train.py")
@@ -155,6 +159,7 @@ def test_torch_without_cuda(vramguard: Any, tmp_path: Path) -> None:
     assert "torch 2.14.1+cpu: a build without CUDA, expected CUDA 12 or 13" in ended.cases[0]["reading"]["reason"]
 
 
+@pytest.mark.long
 def test_sitecustomize_of_the_environment_still_runs(vramguard: Any, tmp_path: Path) -> None:
     """A sitecustomize of the user's own is not lost."""
     tmp_path.joinpath("own").mkdir()
@@ -191,6 +196,7 @@ def is_alive(process_id: str) -> bool:
     return command_line.exists() and command_line.read_bytes() != b""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interruption_ends_everything_below(tmp_path: Path, number: int) -> None:
     """Ctrl-C or a termination ends the whole tree; what was under way is not judged, and the status says why."""
