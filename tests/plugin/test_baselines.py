@@ -183,6 +183,7 @@ def test_a_required_baseline_that_is_missing_is_red(tmp_path: Path) -> None:
     assert dict.fromkeys(NAMES, "UNJUDGED") == {name: run.verdicts[name] for name in NAMES}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [

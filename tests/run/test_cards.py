@@ -255,6 +255,7 @@ assert rank + 1 == torch.arange(rank + 1).cuda().nonzero().numel() + 1
 """
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("scripts")
 def test_small_values_of_collectives_are_right(vramguard: Any) -> None:
     """Reductions, gathers, scatters and pickled objects of known values are what NCCL would have brought."""
@@ -285,6 +286,7 @@ def test_absent_ranks_say_what_those_that_are_run_say(vramguard: Any) -> None:
     assert any(note.startswith("ranks that are not run were taken to say what") for note in readings[0]["notes"])
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("scripts")
 def test_the_worst_rank_decides(vramguard: Any) -> None:
     """A rank whose card is full fails the run, whatever the others did."""

@@ -118,6 +118,7 @@ def test_nothing_in_common(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_a_run_that_breaks_off(tmp_path: Path) -> None:
     """A commit on which pytest cannot even collect is named, with what pytest said last."""
     first = commit(tmp_path, {**PLAIN, "test_plain.py": "import missing\n"})
@@ -131,6 +132,7 @@ def test_a_run_that_breaks_off(tmp_path: Path) -> None:
     assert [] == worktrees(tmp_path)
 
 
+@pytest.mark.long
 def test_a_folder_that_only_one_commit_has(tmp_path: Path) -> None:
     """The command is started in a folder that both commits have."""
     first = commit(tmp_path, PLAIN)
@@ -212,6 +214,7 @@ def test_an_install_on_the_path_is_weaker(tmp_path: Path) -> None:
     assert "no vram test in both commits" in ended.stderr
 
 
+@pytest.mark.long
 def test_an_interruption_leaves_nothing(tmp_path: Path) -> None:
     """After Ctrl-C the worktrees are gone, and the status is a shell's."""
     waiting = tmp_path / "waiting"

@@ -60,6 +60,7 @@ def test_a_build_without_cuda_is_no_device(cpu_build: Path) -> None:
     assert "none; mend what is said above" == found["device"]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(real_card_present(), reason="a real card would be found as well")
 def test_an_emulated_card_is_no_real_one() -> None:
     """Below `vramguard run` the driver is the emulated one, whose cards are not listed."""

@@ -69,6 +69,7 @@ def test_accelerate_launch(vramguard: Any) -> None:
     assert (0, ["PASS"]) == (ended.status, [case["outcome"] for case in ended.cases])
 
 
+@pytest.mark.long
 def test_full_card(vramguard: Any) -> None:
     """An out-of-memory that ends the script is a failed gate with PyTorch's words, and exit status 1."""
     ended = vramguard(*python("torch.empty(20 * 2**30, dtype=torch.uint8, device='cuda')"))

@@ -80,6 +80,7 @@ def test_expandable_segments() -> None:
     } == seen
 
 
+@pytest.mark.long
 def test_pools_of_the_driver() -> None:
     """With `cudaMallocAsync` torch's statistics are those of the driver's pool, which grows in steps of 32 MiB."""
     seen = told("life", "backend:cudaMallocAsync")
@@ -139,6 +140,7 @@ def test_graphs_are_recorded_and_replayed() -> None:
     assert seen["given back"]
 
 
+@pytest.mark.long
 def test_managed_and_pinned_memory_and_sharing() -> None:
     """Managed memory is on the card while there is room and else on the host, as pinned memory is; CUDA IPC is refused."""
     assert {

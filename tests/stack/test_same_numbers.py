@@ -84,6 +84,7 @@ def numbers(case: dict[str, Any]) -> dict[str, Any]:
     return {**sizes, "outcome": case["outcome"]}
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("project")
 def test_same_bytes_everywhere(pytester: pytest.Pytester) -> None:
     """A run, its repetition, a run beside another target, and a larger card capped to the target agree to the byte."""
@@ -99,6 +100,7 @@ def test_same_bytes_everywhere(pytester: pytest.Pytester) -> None:
     assert "NVIDIA A100-SXM4-80GB" == capped[key]["device"]["name"]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("project")
 def test_capped_card_is_full_where_the_target_is(pytester: pytest.Pytester) -> None:
     """What does not fit the target does not fit the larger card that stands in for it, and the same gate says so."""
