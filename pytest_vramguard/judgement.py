@@ -122,7 +122,6 @@ def comparing_gates(settings: Settings, reference: Reference, former: Former, en
                 former=former,
                 environment=environment,
                 job_spread=settings.job_spread,
-                required=settings.require_baseline,
             )
         )
     return gates

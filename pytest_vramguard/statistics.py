@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 CONFIDENCE: Final = 0.99
 """Of each interval. A comparison looks at its rounds twice at most, so that what lies exactly on a limit is found beyond it in
 one of 100 cases at most: 0.5 % a side and look."""
+_A_SIDE: Final = (1 - CONFIDENCE) / 2
 FEWEST_PAIRS: Final = 8
 """Pairs that such an interval needs: all of fewer than 8 fall on one side by chance more often (2**-8 is 0.4 %)."""
 MOST_ROUNDS: Final = 16
@@ -134,6 +135,3 @@ def _left_out_of_samples(before_count: int, now_count: int) -> int:
 
 def _evenly(samples: Sequence[float]) -> Sequence[float]:
     return samples[:: -(-len(samples) // MOST_SAMPLES)] if samples else samples
-
-
-_A_SIDE: Final = (1 - CONFIDENCE) / 2

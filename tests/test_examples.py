@@ -1,4 +1,4 @@
-"""The examples: green on an emulated card, and found by their reader."""
+"""The examples: green on an emulated card, as `make demo` runs them, and found by their reader."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Mapping[str,
 
 
 @pytest.mark.stack
+@pytest.mark.long
 def test_examples_pass(cases: Mapping[str, Mapping[str, Any]]) -> None:
     """Each example is judged; the one that is expected to fail does, and the run is green."""
     outcomes = {name: case["outcome"] for name, case in cases.items()}
@@ -58,6 +59,7 @@ def test_examples_pass(cases: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 @pytest.mark.stack
+@pytest.mark.long
 def test_16_bit_weights_end_in_the_error_of_pytorch(cases: Mapping[str, Mapping[str, Any]]) -> None:
     """The reading of the example that does not fit 12 GB holds PyTorch's own words."""
     reading = cases["test_bf16_does_not_fit"]["reading"]
@@ -68,6 +70,7 @@ def test_16_bit_weights_end_in_the_error_of_pytorch(cases: Mapping[str, Mapping[
 
 
 @pytest.mark.stack
+@pytest.mark.long
 def test_limits_of_the_examples_are_close(cases: Mapping[str, Mapping[str, Any]]) -> None:
     """A limit far above what is used would not see a change: the fit gate is passed with at most a fifth to spare."""
     verdicts = {name: case["verdicts"][0] for name, case in cases.items()}
@@ -78,6 +81,7 @@ def test_limits_of_the_examples_are_close(cases: Mapping[str, Mapping[str, Any]]
 
 
 @pytest.mark.stack
+@pytest.mark.long
 def test_guide_of_the_readme_holds(cases: Mapping[str, Mapping[str, Any]]) -> None:
     """The README's table about cards has what the first example measures, within 2 % for other releases of the libraries."""
     (row,) = re.findall(r"^\| Llama-2-7B, nf4 \|(.*)\|$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)

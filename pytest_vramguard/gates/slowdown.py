@@ -69,8 +69,6 @@ class SlowdownGate:
     """That of the case that is judged."""
     job_spread: float
     """How far jobs that run the same code are apart, as a share; it is added to an interval against a baseline."""
-    required: bool = True
-    """Whether an interval that holds the limit fails the test, where a baseline was compared with; of `PairedRuns` it does."""
 
     def judge(self, reading: Reading, card: Card) -> Verdict:  # noqa: ARG002 (the former code is the measure, not the card)
         """Decide whether steps take longer.
@@ -127,11 +125,8 @@ class SlowdownGate:
             return self._verdict(Outcome.FAIL, f"{found} lies beyond the limit", slower, causes=self._causes(former))
         if high <= self.max_slowdown:
             return self._verdict(Outcome.PASS, f"{found} lies within the limit", slower)
-        paired = isinstance(former, PairedRuns)
-        advice = "" if paired else "; next step: vramguard compare, which runs both in turn"
-        return self._verdict(
-            Outcome.UNJUDGED, f"inconclusive: {found} holds the limit{advice}", slower, required=paired or self.required
-        )
+        advice = "" if isinstance(former, PairedRuns) else "; next step: vramguard compare, which runs both in turn"
+        return self._verdict(Outcome.UNJUDGED, f"inconclusive: {found} holds the limit{advice}", slower)
 
     def _causes(self, former: Baseline | PairedRuns) -> tuple[str, ...]:
         if isinstance(former, PairedRuns):

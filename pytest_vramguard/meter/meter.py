@@ -210,11 +210,12 @@ class Meter:
     def _measurement(self, device: int) -> Measurement:
         before, after, peaks = self._before_on(device), Books.on(device), self._case.on(device)
         peak_allocated_bytes = peaks.allocated_bytes - before.allocated_bytes
+        at_peak = self._parts.at_peak(device)
         return Measurement(
             peak_allocated_bytes=peak_allocated_bytes,
             peak_reserved_bytes=peaks.reserved_bytes - before.reserved_bytes,
             context_bytes=self._context_bytes(peaks),
-            parts=self._parts.parts(device, peak_allocated_bytes),
+            parts=self._parts.parts(at_peak, peak_allocated_bytes),
             phases=tuple(self._phase_peak(scope.name, scope.on(device), before) for scope in self._phases()),
             steps=tuple(self._samples),
             step_count=self._step_count,
@@ -223,7 +224,7 @@ class Meter:
             out_of_memory_count=after.full_count - before.full_count,
             leftover_bytes=before.allocated_bytes,
             notes=tuple(self._notes(peaks)),
-            origins=self._parts.origins(device),
+            origins=self._parts.origins(at_peak),
         )
 
     def snapshot(self) -> dict[str, Any] | None:

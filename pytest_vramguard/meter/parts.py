@@ -22,6 +22,16 @@ MODULE_SEARCHES: Final = 2
 """How often steps may search the process for modules: what is alive after some steps stays so, and a search takes time."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AtPeak:
+    """The blocks of a device at its peak."""
+
+    device: int
+    alive: list[Block]
+    passing: list[Block]
+    """Those of them that a step allocated and gave back."""
+
+
 @dataclass(kw_only=True, slots=True)
 class PartsWatch:
     """Follows the allocator's blocks and asks for their owners where a training loop is known to hold them.
@@ -88,30 +98,29 @@ class PartsWatch:
         self.steps.append((self.step_begun, self.history.events))
         self.step_begun = None
 
-    def parts(self, device: int, peak_allocated_bytes: int) -> Parts:
-        """Divide `peak_allocated_bytes` of `device`; what the history cannot account for is `other`."""
-        alive, passing = self._at_peak(device)
-        owned = {owner: sum(block.size_bytes for block in alive if block.owner is owner) for owner in Owner}
+    def at_peak(self, device: int) -> AtPeak:
+        """Return what the memory of `device` was at its peak."""
+        peak_event, alive = self.history.at_peak(device)
+        begun, ended = self._stretch_of(peak_event)
+        passing = [block for block in alive if block.owner is None and _passes(block, begun, ended)]
+        return AtPeak(device=device, alive=alive, passing=passing)
+
+    def parts(self, peak: AtPeak, peak_allocated_bytes: int) -> Parts:
+        """Divide `peak_allocated_bytes`; what the history cannot account for is `other`."""
+        owned = {owner: sum(block.size_bytes for block in peak.alive if block.owner is owner) for owner in Owner}
         parts = Parts(
             weights_bytes=owned[Owner.WEIGHTS] + owned[Owner.ADAPTERS],
             gradients_bytes=owned[Owner.GRADIENTS],
             optimizer_bytes=owned[Owner.OPTIMIZER],
-            activations_bytes=sum(block.size_bytes for block in passing),
+            activations_bytes=sum(block.size_bytes for block in peak.passing),
         )
         return replace(parts, other_bytes=peak_allocated_bytes - parts.total_bytes)
 
-    def origins(self, device: int) -> Origins | None:
-        """Return where the memory of `device` at its peak came from; None unless sites are recorded."""
+    def origins(self, peak: AtPeak) -> Origins | None:
+        """Return where the memory at the peak came from; None unless sites are recorded."""
         if self.history.sites is None or not history_is_kept():
             return None
-        alive, passing = self._at_peak(device)
-        return origins_of(alive, passing, self._survivors(device), self.owners.output_paths)
-
-    def _at_peak(self, device: int) -> tuple[list[Block], list[Block]]:
-        """Return the blocks that were alive at the peak, and those of them that a step allocated and gave back."""
-        peak_event, alive = self.history.at_peak(device)
-        begun, ended = self._stretch_of(peak_event)
-        return alive, [block for block in alive if block.owner is None and _passes(block, begun, ended)]
+        return origins_of(peak.alive, peak.passing, self._survivors(peak.device), self.owners.output_paths)
 
     def _survivors(self, device: int) -> list[Block]:
         """Return the blocks from between the first step and the last one that outlived the last one."""

@@ -44,7 +44,7 @@ INI: Final[dict[str, str]] = {
     "max_slowdown": "how much longer a training step may take than before, as in 10%; judged on a real card",
     "job_spread": "how far jobs on this machine are apart that run the same code (default: 26%)",
     "baselines": "folder of the baselines (default: vram-baselines)",
-    "require_baseline": "whether a vram test fails that has no baseline, or that no baseline can decide (true or false)",
+    "require_baseline": "whether a vram test without a baseline fails where a gate compares with one (true or false)",
 }
 """Help of each ini option."""
 

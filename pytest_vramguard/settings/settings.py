@@ -68,7 +68,7 @@ class Settings:
     baselines: Path = Path(BASELINES_FOLDER)
     """Folder of the baselines."""
     require_baseline: bool = False
-    """Whether a gate fails the test that has no baseline, or that no baseline can decide."""
+    """Whether a gate that compares with a baseline fails the test where there is none."""
     accept: bool = False
     """Whether the measurements of this run become the baselines; nothing is compared with the former ones then."""
     artifacts: Path | None = None

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_vramguard.devices.emulated import libraries
-from pytest_vramguard.devices.emulated.known.places import Site, asking_site
+from pytest_vramguard.devices.emulated.known.places import Line, Site, asking_site
 from pytest_vramguard.reading import SyncSite, Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_vramguard.devices.emulated.known.mode import KnownValues
+
+NO_SITE: Final = Site(line=Line(file="a place that could not be told", number=0), via=None)
 
 
 class WorkWatch:
@@ -43,9 +45,11 @@ class WorkWatch:
         finally:
             libraries.listen(None)
             flops, self._values.flops = self._values.flops, None
+        # What a listener raises is swallowed by ctypes: a wait that it lost is counted all the same.
+        sites[NO_SITE] += after["synchronisations"] - before["synchronisations"] - sites.total()
         self._step_count += 1
         self._counted.update({name: after[name] - before[name] for name in after})
-        self._sites.update(sites)
+        self._sites.update(+sites)
         self._flops += flops or 0
 
     @property

@@ -109,12 +109,11 @@ def test_a_baseline_is_of_another_job(now: float, spread: float, outcome: Outcom
     assert outcome is judged_steps(1.0, now, job_spread=spread).outcome
 
 
-@pytest.mark.parametrize("required", [False, True])
-def test_doubt_against_a_baseline_is_listed(required: bool) -> None:  # noqa: FBT001 (a parameter of the test)
-    """An interval that holds the limit names the way to decide, and is red where baselines are required."""
-    verdict = judged_steps(1.0, 1.0, required=required)
+def test_doubt_against_a_baseline_is_red() -> None:
+    """An interval that holds the limit names the way to decide, and is no pass."""
+    verdict = judged_steps(1.0, 1.0)
 
-    assert (Outcome.UNJUDGED, required) == (verdict.outcome, verdict.is_red)
+    assert (Outcome.UNJUDGED, True) == (verdict.outcome, verdict.is_red)
     assert (
         "inconclusive: interval of 99% from -20.7 % to +26.2 % (10 and 10 steps, 26.0 % between jobs included) holds the "
         "limit; next step: vramguard compare, which runs both in turn"
@@ -204,7 +203,7 @@ def test_another_gpu_is_not_judged(key: str, value: str) -> None:
 
 def test_an_emulated_card_has_no_step_time() -> None:
     """The verdict is UNJUDGED and listed, and no test fails for it, whatever is required."""
-    verdict = gate(EMULATED, required=True).judge(samples.measurement(), CARD)
+    verdict = gate(EMULATED).judge(samples.measurement(), CARD)
 
     assert (Outcome.UNJUDGED, False) == (verdict.outcome, verdict.is_red)
     assert "there is no step time on an emulated card; it is judged where the test runs on a GPU" == verdict.reason
