@@ -188,6 +188,23 @@ def test_unknown_numbers_are_finite(values: KnownValues) -> None:
     assert before == values.log.reads.total()
 
 
+def test_large_unknown_tensors_are_finite(values: KnownValues) -> None:
+    """Code that looks over whole weights before it merges into them finds nothing wrong, and may change its mind after a write."""
+    before = values.log.reads.total()
+    weights = torch.rand(2**23, device="cuda")
+    finite = torch.isfinite(weights)
+
+    assert finite.all()
+    assert not (~finite).any()
+    assert not (torch.isnan(weights) | torch.isinf(weights)).any()
+    assert before == values.log.reads.total()
+
+    finite.mul_(torch.rand(2**23, device="cuda") > 0.5)
+
+    assert not finite.all()  # nobody can know, and it is counted
+    assert before + 1 == values.log.reads.total()
+
+
 def test_known_numbers_may_be_infinite() -> None:
     """A known number is judged by what it is."""
     known_numbers = torch.tensor([1.0, float("inf"), float("nan")]).cuda()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -14,6 +13,7 @@ from torch.utils._pytree import tree_map_only
 
 from pytest_vramguard.devices.emulated.known.accumulation import is_accumulation
 from pytest_vramguard.devices.emulated.known.assumed import answer_if_finite, balanced_choice, is_choice_of_experts
+from pytest_vramguard.devices.emulated.known.circumstances import capturing, fake_mode
 from pytest_vramguard.devices.emulated.known.on_cpu import computed_on_cpu
 from pytest_vramguard.devices.emulated.known.operands import (
     Arguments,
@@ -39,14 +39,6 @@ COUNT_BYTES = 8
 """Of the count that shapes a result and is copied to the host. Source: torch, aten/src/ATen/native/cuda/Nonzero.cu."""
 ADD, ADD_IN_PLACE = torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor
 ON_CARD = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
-# What a graph captures is not done, so nothing that it will write is known, and a read fails as on a real card.
-_capturing = torch.cuda.is_current_stream_capturing
-# Where one is active, operators have no data. In torch 2.1 it is a mode like any other, and sees them before this one does.
-_fake_mode: Callable[[], object] = (
-    partial(torch._C._get_dispatch_mode, torch._C._TorchDispatchModeKey.FAKE)
-    if hasattr(torch._C, "_get_dispatch_mode")
-    else lambda: None
-)
 
 
 class KnownValues(TorchDispatchMode):
@@ -80,6 +72,7 @@ class KnownValues(TorchDispatchMode):
             Kind.FILLED: self._filled,
             Kind.ADDED: self._added,
             Kind.COMPARED: self._compared,
+            Kind.TRUTH: self._truth,
             Kind.CHOSEN: self._chosen,
             Kind.MUTATING: self._mutating,
             Kind.CREATION: self._with_values,
@@ -104,16 +97,14 @@ class KnownValues(TorchDispatchMode):
         if types and any(hasattr(kind, "__tensor_flatten__") for kind in types):
             return NotImplemented  # a tensor made of others (DTensor): it runs first, and its parts come by here
         plan = plan_of(func)
-        if plan.indifferent or _fake_mode() is not None:  # DTensor and torch.compile ask what a result would be like
+        if plan.indifferent or fake_mode() is not None:  # DTensor and torch.compile ask what a result would be like
             return func(*args, **kwargs) if kwargs else func(*args)
-        if plan.kind is not Kind.PURE and _capturing():
+        if plan.kind is not Kind.PURE and capturing():
             return self._unknown(func, plan, args, kwargs or {})
         result = self._handlers[plan.kind](func, plan, args, kwargs or {})
         if plan.formula is not None and self.flops is not None:
             self.flops += plan.formula(args, result)
         return result
-
-    # ---- ordinary operators ----
 
     def _all_known(self, tensors: Iterator[Tensor]) -> bool:
         """Return whether every tensor among them is known: it is on the host, or noted."""
@@ -138,7 +129,7 @@ class KnownValues(TorchDispatchMode):
         result = func(*args, **kwargs)
         if plan.name == "aten::_to_copy" and args[0].is_cuda and not result.is_cuda:
             return func(*all_on_host(args), **kwargs)
-        return result if _capturing() else self._valued(result, func, args, kwargs)
+        return result if capturing() else self._valued(result, func, args, kwargs)
 
     def _valued(self, result: Any, func: OpOverload, args: Arguments, kwargs: Keywords) -> Any:
         """Return the result of an operator whose inputs are known, with its values if it is small."""
@@ -188,8 +179,20 @@ class KnownValues(TorchDispatchMode):
         answer = answer_if_finite(plan.name, args)
         if answer is None or self._all_known(tensors_in(args, kwargs)):
             return self._pure(func, plan, args, kwargs)
+        return self._answered(func, args, kwargs, answer=answer)
+
+    def _truth(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
+        """Run an operator that may be one of truth values; where they are the same everywhere, so is its answer."""
+        answer = self.known.truths.answer(plan.name, tensors_in(args)) if args[0].dtype is torch.bool else None
+        return self._pure(func, plan, args, kwargs) if answer is None else self._answered(func, args, kwargs, answer=answer)
+
+    def _answered(self, func: OpOverload, args: Arguments, kwargs: Keywords, *, answer: bool) -> Any:
+        """Run an operator of which each truth value is `answer`."""
         result = func(*args, **kwargs)
-        self._give(result, lambda: torch.full(result.shape, answer))
+        if is_small(result):
+            self._give(result, lambda: torch.full(result.shape, answer))
+        elif result.is_cuda:
+            self.known.truths.note(result, truth=answer)
         return result
 
     def _chosen(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
@@ -249,8 +252,6 @@ class KnownValues(TorchDispatchMode):
         if lifted.is_cuda and lifted.untyped_storage().nbytes() <= REAL_COPY_BYTES and is_small(lifted):
             self.known.add(lifted)
         return lifted
-
-    # ---- operators that read values ----
 
     def _read(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         if args[0].is_cuda:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import torch
 
 from pytest_vramguard.devices.emulated.known.flops import FORMULAS, Formula
+from pytest_vramguard.devices.emulated.known.truths import TOLD_BY_TRUTHS
 
 if TYPE_CHECKING:
     from torch._ops import OpOverload
@@ -94,6 +95,8 @@ class Kind(Enum):
     """A number everywhere, in the shape of a tensor whose own values do not matter."""
     COMPARED = "compared"
     """Perhaps the same for all finite numbers, else as a pure one."""
+    TRUTH = "truth"
+    """From truth values perhaps, of which large tensors are known too where they are all the same; else as a pure one."""
     CHOSEN = "chosen"
     """The largest of some, which may be a router's choice of experts."""
     ADDED = "added"
@@ -121,6 +124,7 @@ class Kind(Enum):
 FUNCTIONAL_KINDS: Final = {
     **dict.fromkeys(FILLED, Kind.FILLED),
     **dict.fromkeys(TOLD_BY_FINITENESS, Kind.COMPARED),
+    **dict.fromkeys(TOLD_BY_TRUTHS, Kind.TRUTH),
     "aten::topk": Kind.CHOSEN,
     "aten::add": Kind.ADDED,
 }

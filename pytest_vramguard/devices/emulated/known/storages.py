@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from pytest_vramguard.devices.emulated.known.truths import Truths
 from pytest_vramguard.devices.emulated.libraries import REAL_COPY_BYTES, core
 from pytest_vramguard.units import KIB, MIB
 
@@ -30,6 +31,8 @@ class KnownStorages:
 
     _alive: dict[int, StorageWeakRef] = field(default_factory=dict)
     _added: int = 0
+    truths: Truths = field(default_factory=Truths)
+    """Those among all storages that hold one truth value everywhere."""
 
     def holds(self, tensor: Tensor) -> bool:
         """Return whether the values of `tensor` are known. Those of a sparse tensor, which has no storage, never are."""
@@ -47,6 +50,7 @@ class KnownStorages:
         """Note that something unknown was written to the storage of `tensor`."""
         if tensor.layout is torch.strided:
             self._alive.pop(tensor.untyped_storage()._cdata, None)
+            self.truths.forget(tensor)
 
 
 def is_small(tensor: Tensor) -> bool:
