@@ -189,7 +189,7 @@ def test_unknown_numbers_are_finite(values: KnownValues) -> None:
 
 
 def test_large_unknown_tensors_are_finite(values: KnownValues) -> None:
-    """Code that looks over whole weights before it merges into them finds nothing wrong, and may change its mind after a write."""
+    """Code that looks over whole weights before it merges into them finds nothing wrong, until something is written."""
     before = values.log.reads.total()
     weights = torch.rand(2**23, device="cuda")
     finite = torch.isfinite(weights)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 
 from pytest_vramguard.devices.emulated.known.accumulation import is_accumulation
 from pytest_vramguard.devices.emulated.known.assumed import answer_if_finite, balanced_choice, is_choice_of_experts
@@ -23,11 +22,12 @@ from pytest_vramguard.devices.emulated.known.operands import (
     is_mask,
     tensors_in,
     written_by,
-    zeros_on_host,
 )
 from pytest_vramguard.devices.emulated.known.plans import FILLED, Kind, Plan, plan_of
 from pytest_vramguard.devices.emulated.known.reads import ReadLog
-from pytest_vramguard.devices.emulated.known.storages import KnownStorages, is_small, on_host, write_storage, write_values
+from pytest_vramguard.devices.emulated.known.shapes import ShapedByValues
+from pytest_vramguard.devices.emulated.known.storages import KnownStorages, is_small, write_storage, write_values
+from pytest_vramguard.devices.emulated.known.untouched import converted
 from pytest_vramguard.devices.emulated.libraries import REAL_COPY_BYTES, note_read
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 Handler: TypeAlias = Callable[[OpOverload, Plan, Arguments, Keywords], Any]
 
-COUNT_BYTES = 8
-"""Of the count that shapes a result and is copied to the host. Source: torch, aten/src/ATen/native/cuda/Nonzero.cu."""
 ADD, ADD_IN_PLACE = torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor
 ON_CARD = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
 
@@ -67,10 +65,12 @@ class KnownValues(TorchDispatchMode):
         """Floating-point operations since somebody set it to 0; None while they are not counted."""
         self._present_ranks: tuple[int, ...] | None = None
         self._collectives: Collectives | None = None
+        self._shapes = shapes = ShapedByValues(known=self.known, log=self.log, dispatch=self.__torch_dispatch__)
         self._handlers: dict[Kind, Handler] = {
             Kind.PURE: self._pure,
             Kind.FILLED: self._filled,
             Kind.ADDED: self._added,
+            Kind.CONVERTED: self._converted,
             Kind.COMPARED: self._compared,
             Kind.TRUTH: self._truth,
             Kind.CHOSEN: self._chosen,
@@ -82,9 +82,9 @@ class KnownValues(TorchDispatchMode):
             Kind.READ: self._read,
             Kind.CHECKED: self._checked,
             Kind.CHECKING: self._checking,
-            Kind.SHAPED: self._shaped,
+            Kind.SHAPED: shapes.shaped,
             Kind.INDEXED: self._indexed,
-            Kind.MASKED_SCATTER_BACKWARD: self._masked_scatter_backward,
+            Kind.MASKED_SCATTER_BACKWARD: shapes.masked_scatter_backward,
             Kind.COLLECTIVE: self._collective,
         }
 
@@ -106,29 +106,33 @@ class KnownValues(TorchDispatchMode):
             self.flops += plan.formula(args, result)
         return result
 
-    def _all_known(self, tensors: Iterator[Tensor]) -> bool:
-        """Return whether every tensor among them is known: it is on the host, or noted."""
-        return all(not tensor.is_cuda or self.known.holds(tensor) for tensor in tensors)
-
     def _pure(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         first = args[0] if args else None  # by far most operators of a step have an unknown first argument
-        if (isinstance(first, Tensor) and first.is_cuda and not self.known.holds(first)) or not self._all_known(
+        if (isinstance(first, Tensor) and first.is_cuda and not self.known.holds(first)) or not self.known.holds_all(
             tensors_in(args, kwargs)
         ):
-            result = func(*args, **kwargs)
-            if plan.name == "aten::_to_copy" and args[0].is_cuda and not result.is_cuda:
-                self._note_host_copy(result)
-            return result
+            return func(*args, **kwargs)
         return self._with_values(func, plan, args, kwargs)
 
-    def _with_values(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
-        """Run an operator whose inputs are known, and give its results their values if they are small.
+    def _converted(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
+        """Run a copy to another type or device.
 
-        A copy to the host is made of the known bytes: one that casts or gathers would begin with a kernel on the card.
+        One of known bytes to the host is made of these: one that casts or gathers would begin with a kernel on the card.
         """
+        if not args[0].is_cuda:
+            zeros = converted(args[0], kwargs)
+            return self._with_values(func, plan, args, kwargs) if zeros is None else zeros
+        if capturing() or not self.known.holds(args[0]):
+            result = func(*args, **kwargs)
+            if not result.is_cuda:
+                self._note_host_copy(result)
+            return result
+        result = self._with_values(func, plan, args, kwargs)
+        return result if result.is_cuda else func(*all_on_host(args), **kwargs)
+
+    def _with_values(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
+        """Run an operator whose inputs are known, and give its results their values if they are small."""
         result = func(*args, **kwargs)
-        if plan.name == "aten::_to_copy" and args[0].is_cuda and not result.is_cuda:
-            return func(*all_on_host(args), **kwargs)
         return result if capturing() else self._valued(result, func, args, kwargs)
 
     def _valued(self, result: Any, func: OpOverload, args: Arguments, kwargs: Keywords) -> Any:
@@ -177,7 +181,7 @@ class KnownValues(TorchDispatchMode):
     def _compared(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Run a comparison; numbers that nobody computed are taken to be finite."""
         answer = answer_if_finite(plan.name, args)
-        if answer is None or self._all_known(tensors_in(args, kwargs)):
+        if answer is None or self.known.holds_all(tensors_in(args, kwargs)):
             return self._pure(func, plan, args, kwargs)
         return self._answered(func, args, kwargs, answer=answer)
 
@@ -197,7 +201,7 @@ class KnownValues(TorchDispatchMode):
 
     def _chosen(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Run a `topk`; where nobody computed the scores and it looks like a router's, its choice is balanced, and reported."""
-        if self._all_known(tensors_in(args, kwargs)):
+        if self.known.holds_all(tensors_in(args, kwargs)):
             return self._with_values(func, plan, args, kwargs)
         result = func(*args, **kwargs)
         if is_choice_of_experts(args[0], result[1]):
@@ -210,7 +214,7 @@ class KnownValues(TorchDispatchMode):
         if not any(target.is_cuda for target in targets):
             return self._into_host(func, plan, args, kwargs, targets)
         inputs = tensors_in(args[1:], kwargs) if plan.overwrites and covers_storage(targets[0]) else tensors_in(args, kwargs)
-        if not (all(is_small(target) for target in targets) and self._all_known(inputs)):
+        if not (all(is_small(target) for target in targets) and self.known.holds_all(inputs)):
             return self._unknown(func, plan, args, kwargs)
         on_cpu_args, on_cpu_kwargs = all_on_host(args), all_on_host(kwargs)
         try:
@@ -228,7 +232,7 @@ class KnownValues(TorchDispatchMode):
         """Run an operator that writes to the host; a copy of unknown values from the card writes zeros there."""
         result = func(*args, **kwargs)
         if plan.name == "aten::copy_" and args[1].is_cuda:
-            if self._all_known(tensors_in(args[1:2])):
+            if self.known.holds_all(tensors_in(args[1:2])):
                 return func(*all_on_host(args), **kwargs)
             self._note_host_copy(targets[0])
         return result
@@ -256,7 +260,7 @@ class KnownValues(TorchDispatchMode):
     def _read(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         if args[0].is_cuda:
             note_read(args[0].element_size() if plan.name == "aten::_local_scalar_dense" else 1)  # else it is a truth value
-        if self._all_known(tensors_in(args, kwargs)):
+        if self.known.holds_all(tensors_in(args, kwargs)):
             return func(*all_on_host(args), **all_on_host(kwargs))
         self.log.note_read(*tensors_in(args))
         return func(*(torch.zeros((), dtype=tensor.dtype) for tensor in tensors_in(args)))
@@ -265,7 +269,7 @@ class KnownValues(TorchDispatchMode):
         """Check known fault numbers; those that nobody computed are read as 0, which says that the solver succeeded."""
         if args[0].is_cuda:
             note_read(args[0].element_size())
-        if self._all_known(tensors_in(args, kwargs)):
+        if self.known.holds_all(tensors_in(args, kwargs)):
             func(*all_on_host(args), **all_on_host(kwargs))
         else:
             self.log.note_read(*tensors_in(args, kwargs))
@@ -274,68 +278,16 @@ class KnownValues(TorchDispatchMode):
         """Run the card's own part of an operator with this mode inside it, which sees what is read there."""
         if not any(tensor.is_cuda for tensor in tensors_in(args, kwargs)):
             return func(*args, **kwargs)
-        known = self._all_known(tensors_in(args, kwargs))
+        known = self.known.holds_all(tensors_in(args, kwargs))
         with self:
             result = func.redispatch(ON_CARD, *args, **kwargs)
         return self._valued(result, func, args, kwargs) if known else result
 
-    def _shaped(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
-        """Run an operator whose result's shape depends on values, on the host, and put the result on the card.
-
-        On a card the host waits for the number that shapes the result.
-        """
-        tensors = list(tensors_in(args, kwargs))
-        if not any(tensor.is_cuda for tensor in tensors):
-            return func(*args, **kwargs)
-        if plan.name == "aten::masked_select" and self._all_known(iter(tensors[1:])):
-            selected_from, mask = torch.broadcast_tensors(*tensors)
-            return self._at_positions(torch.ops.aten.index.Tensor, (selected_from, [mask]), {})
-        if not self._all_known(iter(tensors)):
-            self.log.note_shape(plan.name)
-            args, kwargs = tree_map_only(Tensor, zeros_on_host, (args, kwargs))
-        note_read(COUNT_BYTES)
-        computed = func(*all_on_host(args), **all_on_host(kwargs))
-        return tree_map_only(Tensor, self._placed, computed)
-
-    def _placed(self, values: Tensor) -> Tensor:
-        """Return a known tensor on the card with the values of a CPU tensor."""
-        placed = torch.empty_like(values, device="cuda")
-        if is_small(placed):
-            write_values(placed, values)
-            self.known.add(placed)
-        return placed
-
     def _indexed(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
-        """Index with a mask whose true values are counted for real."""
-        if not any(is_mask(index) for index in args[1]):
-            return self._pure(func, plan, args, kwargs) if not plan.written else self._mutating(func, plan, args, kwargs)
-        return self._at_positions(func, args, kwargs)
-
-    def _at_positions(self, func: OpOverload, args: Arguments, kwargs: Keywords) -> Any:
-        """Run an indexing operator with the true positions of each mask in its place."""
-        indices: list[Tensor | None] = []
-        for index in args[1]:
-            indices.extend(self._positions(index) if is_mask(index) else [index])
-        return self.__torch_dispatch__(func, (), (args[0], indices, *args[2:]), kwargs)
-
-    def _positions(self, mask: Tensor) -> list[Tensor]:
-        """Return where a mask is true, an index for each of its dimensions; nowhere, and reported, if that is not known."""
-        note_read(COUNT_BYTES)
-        if self._all_known(iter((mask,))):
-            values = on_host(mask) if mask.is_cuda else mask
-        else:
-            self.log.note_shape("indexing with a mask")
-            values = torch.zeros(mask.shape, dtype=torch.bool)
-        return [self._placed(position) for position in values.nonzero().unbind(1)]
-
-    def _masked_scatter_backward(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Tensor:
-        """As torch has it, but with a counted mask. Source: torch, aten/src/ATen/native/TensorAdvancedIndexing.cpp."""
-        grad, mask, sizes = args
-        selected: Tensor = self.__torch_dispatch__(torch.ops.aten.masked_select.default, (), (grad, mask))
-        missing = torch.Size(sizes).numel() - selected.numel()
-        if missing > 0:
-            selected = torch.cat([selected, torch.zeros(missing, dtype=grad.dtype, device=grad.device)])
-        return selected.view(sizes)
+        """Index with numbers as any operator, with a mask as one that values shape."""
+        if any(is_mask(index) for index in args[1]):
+            return self._shapes.at_positions(func, args, kwargs)
+        return self._mutating(func, plan, args, kwargs) if plan.written else self._pure(func, plan, args, kwargs)
 
     def _collective(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Run a collective; what it leaves in small tensors the ranks tell each other."""

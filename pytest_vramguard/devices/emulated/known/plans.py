@@ -101,6 +101,8 @@ class Kind(Enum):
     """The largest of some, which may be a router's choice of experts."""
     ADDED = "added"
     """As a pure one, unless it is a sum of gradients."""
+    CONVERTED = "converted"
+    """As a pure one, to another type or device."""
     PURE = "pure"
     """From its inputs, into fresh storages."""
     MUTATING = "mutating"
@@ -127,6 +129,7 @@ FUNCTIONAL_KINDS: Final = {
     **dict.fromkeys(TOLD_BY_TRUTHS, Kind.TRUTH),
     "aten::topk": Kind.CHOSEN,
     "aten::add": Kind.ADDED,
+    "aten::_to_copy": Kind.CONVERTED,
 }
 """Kinds of operators that write to none of their arguments."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from pytest_vramguard.devices.emulated.known.truths import Truths
 from pytest_vramguard.devices.emulated.libraries import REAL_COPY_BYTES, core
 from pytest_vramguard.units import KIB, MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 WHOLE_NUMBERS_BYTES: Final = 4 * MIB
 """Largest storage of whole numbers or truth values that is kept known: the labels of 64 sequences of 8192 tokens."""
@@ -37,6 +40,10 @@ class KnownStorages:
     def holds(self, tensor: Tensor) -> bool:
         """Return whether the values of `tensor` are known. Those of a sparse tensor, which has no storage, never are."""
         return tensor.layout is torch.strided and tensor.untyped_storage()._cdata in self._alive
+
+    def holds_all(self, tensors: Iterable[Tensor]) -> bool:
+        """Return whether every tensor among them is known: it is on the host, or noted."""
+        return all(not tensor.is_cuda or self.holds(tensor) for tensor in tensors)
 
     def add(self, tensor: Tensor) -> None:
         """Note that the whole storage of `tensor` is known."""
