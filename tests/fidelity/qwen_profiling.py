@@ -1,9 +1,10 @@
 """The memory of fine-tuning in the README of Qwen, the first of that name: one card, one sample of a stated length at a time.
 
 The model is written anew (`runs/qwen_model.py`), since its own modelling file belongs to no package; Trainer and PEFT are the
-real ones. Nothing is fitted. Assumed: the counter, which the source does not name, is what PyTorch reserved at most, in units
-of 1e9 bytes, since "162.0G" on two cards of 80 GB would not fit in them in units of 2**30; FlashAttention was installed, its
-kernels for norms and rotations were not; layers are checkpointed, as in the repository's scripts.
+real ones, and AdamW is as torch 2.0 had it, which cannot be run here. Nothing is fitted. Assumed: the counter, which the source
+does not name, is what PyTorch reserved at most, in units of 1e9 bytes, since "162.0G" on two cards of 80 GB would not fit in
+them in units of 2**30; FlashAttention was installed, its kernels for norms and rotations were not; layers are checkpointed, as
+in the repository's scripts.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ def _run(row: Row) -> Run | NotRebuilt:
         packages=PACKAGES,
         settings={
             "config": dict(config),
+            "torch": "2.0",
             "lora": settings.get("lora"),
             "tokens": [settings["seq_len"]] * (STEPS * ACCUMULATED),
             "accumulate": ACCUMULATED,

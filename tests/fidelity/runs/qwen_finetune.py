@@ -1,8 +1,8 @@
 """LoRA or full fine-tuning of the first Qwen, or of a Llama, with transformers' Trainer and PEFT on samples of given lengths.
 
 Follows finetune.py of QwenLM/Qwen at 2df8e8a: bf16 with autocast, samples padded to the limit on the host, ids of 32 bits,
-checkpointing, torch's AdamW. ms-swift's benchmark trains in the same way, on samples that are not padded. Weights are made on
-the card in 16 bits, where the sources make them on the host and move them.
+checkpointing, AdamW of the torch that the settings name. ms-swift's benchmark trains in the same way, on samples that are not
+padded. Weights are made on the card in 16 bits, where the sources make them on the host and move them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,20 @@ import tempfile
 from typing import Any
 
 import torch
+from adamw_of_torch_2_0 import OldAdamW
 from qwen_model import Qwen, QwenConfig
 from transformers import Trainer, TrainingArguments
+
+
+class TrainerOfOldTorch(Trainer):
+    """Trains with the optimizer that torch 2.0 had."""
+
+    def create_optimizer(self) -> torch.optim.Optimizer:
+        """Return it, for the parameters that Trainer's own would have."""
+        made = super().create_optimizer()
+        groups = [{key: group[key] for key in ("params", "weight_decay")} for group in made.param_groups]
+        self.optimizer = OldAdamW(groups, lr=self.args.learning_rate, betas=(0.9, self.args.adam_beta2))
+        return self.optimizer
 
 
 def run(settings: dict[str, Any]) -> dict[str, Any]:
@@ -83,4 +95,5 @@ def train(model: Any, samples: list[dict[str, torch.Tensor]], settings: dict[str
             report_to=[],
             optim="adamw_torch",
         )
-        Trainer(model=model, args=arguments, train_dataset=samples).train()
+        trainer = TrainerOfOldTorch if settings.get("torch") == "2.0" else Trainer
+        trainer(model=model, args=arguments, train_dataset=samples).train()

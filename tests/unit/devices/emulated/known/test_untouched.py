@@ -25,8 +25,8 @@ def mapped(path: Path, written: bytes = b"", at: int = 0) -> Tensor:
         file.write(b"x" * HEADER_BYTES)
         file.seek(HEADER_BYTES + at)
         file.write(written)
-    storage = torch.UntypedStorage.from_file(str(path), False, path.stat().st_size)
-    return torch.empty(0, dtype=torch.uint8).set_(storage)[HEADER_BYTES:].view(torch.bfloat16)
+    memory = torch.from_file(str(path), shared=False, size=path.stat().st_size, dtype=torch.uint8)
+    return memory[HEADER_BYTES:].view(torch.bfloat16)
 
 
 def used_bytes() -> int:
