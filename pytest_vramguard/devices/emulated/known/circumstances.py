@@ -1,14 +1,16 @@
-"""In which circumstances an operator is called: inside the capture of a graph, or without data."""
+"""How an operator is called: inside the capture of a graph, without data, or as the card's own part of it."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from torch._ops import OpOverload
 
 capturing: Final = torch.cuda.is_current_stream_capturing
 """Return whether a graph is captured: that is not done, so nothing that it will write is known, and a read fails."""
@@ -21,3 +23,11 @@ fake_mode: Final[Callable[[], object]] = (
 
 In torch 2.1 it is a mode like any other, and sees operators before that of the known values does.
 """
+_ON_CARD: Final = torch._C.DispatchKey.CUDA
+
+
+def on_card(operator: OpOverload, *arguments: Any, **keywords: Any) -> Any:
+    """Run the card's own part of an operator, in which modes see what it calls."""
+    if hasattr(operator, "redispatch"):
+        return operator.redispatch(torch._C.DispatchKeySet(_ON_CARD), *arguments, **keywords)
+    return operator._op_dk(_ON_CARD, *arguments, **keywords)  # up to torch 2.1

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from pytest_vramguard.devices.emulated.known.accumulation import is_accumulation
 from pytest_vramguard.devices.emulated.known.assumed import answer_if_finite, balanced_choice, is_choice_of_experts
-from pytest_vramguard.devices.emulated.known.circumstances import capturing, fake_mode
+from pytest_vramguard.devices.emulated.known.circumstances import capturing, fake_mode, on_card
 from pytest_vramguard.devices.emulated.known.on_cpu import computed_on_cpu
 from pytest_vramguard.devices.emulated.known.operands import (
     Arguments,
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 Handler: TypeAlias = Callable[[OpOverload, Plan, Arguments, Keywords], Any]
 
 ADD, ADD_IN_PLACE = torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor
-ON_CARD = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
 
 
 class KnownValues(TorchDispatchMode):
@@ -280,7 +279,7 @@ class KnownValues(TorchDispatchMode):
             return func(*args, **kwargs)
         known = self.known.holds_all(tensors_in(args, kwargs))
         with self:
-            result = func.redispatch(ON_CARD, *args, **kwargs)
+            result = on_card(func, *args, **kwargs)
         return self._valued(result, func, args, kwargs) if known else result
 
     def _indexed(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
