@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from tests.fidelity import litgpt, ms_swift_benchmark, qwen_profiling, runner, torchtune
+from tests.fidelity import fsdp_qlora, litgpt, ms_swift_benchmark, qwen_profiling, runner, torchtune
 from tests.fidelity.environments import Environments
 from tests.fidelity.rows import NotRebuilt, Plan, Run
 
@@ -48,7 +48,32 @@ TORCHTUNE: Final[dict[str, Any]] = {
     "value": 10.0,
     "grade": "A",
 }
-CASES: Final = ((litgpt, LITGPT), (qwen_profiling, QWEN), (ms_swift_benchmark, SWIFT), (torchtune, TORCHTUNE))
+FSDP: Final[dict[str, Any]] = {
+    "model": "meta-llama/Llama-2-7b-hf",
+    "method": "QLoRA",
+    "hardware": "2 x RTX 3090 (280 W cap, no NVLink)",
+    "settings": {
+        "context_length": 2048,
+        "per_gpu_batch_size": 2,
+        "dataset": "dummy (constant length)",
+        "gradient_checkpointing": "reentrant",
+        "cpu_offload": True,
+        "sharding": "full shard over 2 GPUs",
+        "precision": "bf16",
+        "lora": {"r": 64, "dropout": 0.1, "targets": ["q", "v"]},
+        "optimizer": "AdamW",
+    },
+    "metric": "peak reserved per GPU",
+    "value": 14.0,
+    "grade": "B",
+}
+CASES: Final = (
+    (fsdp_qlora, FSDP),
+    (litgpt, LITGPT),
+    (qwen_profiling, QWEN),
+    (ms_swift_benchmark, SWIFT),
+    (torchtune, TORCHTUNE),
+)
 
 
 @pytest.mark.parametrize(("source", "row"), CASES, ids=lambda part: getattr(part, "__name__", ""))
@@ -73,6 +98,32 @@ def test_row_without_value_is_listed(source: Any, row: dict[str, Any]) -> None:
 
     assert isinstance(run, NotRebuilt)
     assert run.reason.startswith("the source has no value for this row")
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"sharding": "pipeline"}, "sharding 'pipeline'"),
+        ({"precision": "fp16"}, "precision 'fp16'"),
+        ({"optimizer": "SGD"}, "optimizer 'SGD'"),
+        ({"gradient_checkpointing": "selective"}, "checkpoints 'selective'"),
+        ({"gradient_accumulation": 4}, "gradient_accumulation"),
+    ],
+)
+def test_unknown_setting_is_listed(changed: dict[str, Any], reason: str) -> None:
+    """A row of FSDP with a setting that the script does not follow is listed with it, instead of run without."""
+    run = fsdp_qlora.plan({**FSDP, "settings": {**FSDP["settings"], **changed}}).run
+
+    assert isinstance(run, NotRebuilt)
+    assert reason in run.reason
+
+
+def test_every_rank_is_run() -> None:
+    """A row over several cards says how many ranks there are, and how they shard."""
+    run = fsdp_qlora.plan({**FSDP, "settings": {**FSDP["settings"], "sharding": "ddp (FSDP NO_SHARD)"}}).run
+
+    assert isinstance(run, Run)
+    assert ("NO_SHARD", 2, "rtx3090") == (run.settings["strategy"], run.settings["world_size"], run.card)
 
 
 def test_out_of_memory_is_a_verdict() -> None:

@@ -12,13 +12,12 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import torch
 from torch import Tensor
 from torch._C._distributed_c10d import _resolve_process_group
 from torch.distributed import ProcessGroup, ReduceOp, get_process_group_ranks
-from torch.distributed.distributed_c10d import GroupName
 from torch.utils._pytree import tree_leaves
 
 from pytest_vramguard.devices.emulated.known.exchange import Exchange
@@ -26,6 +25,8 @@ from pytest_vramguard.devices.emulated.known.storages import WHOLE_NUMBERS_BYTES
 from pytest_vramguard.units import KIB
 
 if TYPE_CHECKING:
+    from torch.distributed.distributed_c10d import GroupName  # which older releases do not have
+
     from pytest_vramguard.devices.emulated.known.reads import ReadLog
     from pytest_vramguard.devices.emulated.known.storages import KnownStorages
 
@@ -151,7 +152,7 @@ def _values(message: bytes, shaped_as: Sequence[Tensor]) -> Values:
 def _group(group: Any) -> ProcessGroup:
     """Return the process group that an operator was given: an object of C++, its name, or itself."""
     if isinstance(group, str):
-        return _resolve_process_group(GroupName(group))
+        return _resolve_process_group(cast("GroupName", group))
     return group if isinstance(group, ProcessGroup) else ProcessGroup.unbox(group)
 
 
@@ -197,9 +198,14 @@ def _reduced(operation: str) -> Combine | None:
 
 
 def _operation_name(operation: Any) -> str:
-    """Return the name of a reduction, which an operator is given as an object of C++ or as text."""
+    """Return the name of a reduction, which an operator is given as an object of C++ or as text.
+
+    Empty if torch tells nobody: an object of C++ has had the method that says it since a release after 2.2.
+    """
     if isinstance(operation, str):
         return operation
+    if not hasattr(operation, "op"):
+        return ""
     number = operation.op()
     return next(name for name, member in ReduceOp.RedOpType.__members__.items() if member.value == number)
 
