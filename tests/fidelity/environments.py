@@ -19,6 +19,10 @@ TODAY: Final = "today"
 """Key of the environment that this process runs in."""
 
 
+INSTALLED: Final = "installed"
+"""File in an environment, or in a folder of a package, that is whole."""
+
+
 class EraError(VramguardError):
     """The list of eras is at fault, or a key is asked for that it does not name."""
 
@@ -72,22 +76,26 @@ class Environments:
         if key not in self._eras:
             raise EraError(f"{key}: no such era, expected one of {', '.join(self._eras)}; add it to tests/fidelity/eras.toml")
         environment = self._folder / key
-        python = environment / "bin/python"
+        python, whole = environment / "bin/python", environment / INSTALLED
         with self._lock:
-            if not python.exists():
+            if not whole.exists():
                 self._made.append(environment)
                 era = self._eras[key]
+                shutil.rmtree(environment, ignore_errors=True)  # of a run that was killed while it installed
                 make_environment(environment)
                 install(python, f"torch==={era.torch}", *era.packages)  # === would else find a build for the processor alone
+                whole.touch()
         return python
 
     def package(self, key: str, requirement: str) -> Path:
         """Return a folder with this release of a pure package, to stand on the path before that of the era."""
         folder = self._folder / "packages" / requirement.replace("==", "-")
         with self._lock:
-            if not folder.exists():
+            if not (folder / INSTALLED).exists():
                 self._made.append(folder)
+                shutil.rmtree(folder, ignore_errors=True)
                 install(self.python(key), "--no-deps", "--target", str(folder), requirement)
+                (folder / INSTALLED).touch()
         return folder
 
     def close(self) -> None:

@@ -7,6 +7,10 @@ sampled ones, applied to the lengths of all 5000: allocated is a straight line o
 step are its outputs; reserved, where the cache was emptied after every step, lines between the sampled numbers of tokens, after
 what the outputs of the step before add, which live until the forward pass is through; and where it was emptied after every
 tenth, lines over the longest batch since it was emptied, for each place in the ten.
+
+Known differences: to switch an adapter off and on again, for the loss on Wikipedia before the steps, makes PEFT 0.18.1 train
+what LoRA-FA has frozen, which the run of January 2026 did not do and that of July 2026 did. Prefix tuning reserved 0.9 GB more
+in its longest batch from 2026 on than here, and prompt tuning 0.8 to 1.1 GB less; both are not explained.
 """
 
 from __future__ import annotations
@@ -42,8 +46,8 @@ PEFT_BY_ROW: Final = {
 }
 """The release that is nearest to the development version of a run and has its method."""
 
-SCIKIT_LEARN: Final = ("scikit-learn", "scipy", "joblib", "threadpoolctl")
-"""What AdaMSS needs besides."""
+SCIKIT_LEARN: Final = ("scikit-learn", "scipy", "joblib", "threadpoolctl", "cloudpickle", "narwhals")
+"""What AdaMSS needs besides, and what that needs: packages of a row are installed one by one."""
 
 
 def plan(row: Row) -> Plan:
