@@ -17,8 +17,6 @@ from tests.environments import install, make_environment
 HERE: Final = Path(__file__).parent
 TODAY: Final = "today"
 """Key of the environment that this process runs in."""
-
-
 INSTALLED: Final = "installed"
 """File in an environment, or in a folder of a package, that is whole."""
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.fidelity.llamas import YIS, llama
 from tests.fidelity.rows import NotRebuilt, Plan, Row, Run
 
 if TYPE_CHECKING:
@@ -61,37 +62,20 @@ LOWERED: Final = (
     "a script written after the source's, torch 2.2.2, transformers 4.37.2, PEFT 0.9.0 and bitsandbytes 0.43.0 stand for"
     " releases that are not named"
 )
-
-
-def _llama(layers: int, width: int, mlp_width: int, heads: int, groups: int) -> dict[str, Any]:
-    """Return the config of a Llama."""
-    return {
-        "model_type": "llama",
-        "vocab_size": 32000,
-        "hidden_size": width,
-        "intermediate_size": mlp_width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": groups,
-        "max_position_embeddings": 4096,
-    }
-
-
 MODELS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "llama-2-7b": _llama(32, 4096, 11008, 32, 32),
-    "llama-2-13b": _llama(40, 5120, 13824, 40, 40),
-    "llama-2-70b": _llama(80, 8192, 28672, 64, 8),
-    "yi-6b": {**_llama(32, 4096, 11008, 32, 4), "vocab_size": 64000},
-    "yi-34b": {**_llama(60, 7168, 20480, 56, 8), "vocab_size": 64000},
+    "llama-2-7b": llama(32, 4096, 11008, 32, 32),
+    "llama-2-13b": llama(40, 5120, 13824, 40, 40),
+    "llama-2-70b": llama(80, 8192, 28672, 64, 8),
+    **YIS,
     "mistral-7b-v0.2": {
-        **_llama(32, 4096, 14336, 32, 8),
+        **llama(32, 4096, 14336, 32, 8),
         "model_type": "mistral",
         "max_position_embeddings": 32768,
         "rope_theta": 1e6,
         "sliding_window": None,
     },
 }
-"""Source: config.json of meta-llama/Llama-2-7b-hf, -13b-hf, -70b-hf, 01-ai/Yi-6B, Yi-34B and Mistral-7B v0.2 on the hub."""
+"""Source: config.json of meta-llama/Llama-2-7b-hf, -13b-hf, -70b-hf and Mistral-7B v0.2 on the hub."""
 
 
 def plan(row: Row) -> Plan:

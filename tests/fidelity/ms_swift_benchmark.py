@@ -13,13 +13,11 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
+from tests.fidelity.llamas import YIS
 from tests.fidelity.qwen_profiling import config_of
 from tests.fidelity.rows import NotRebuilt, Plan, Row, Run
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 SOURCE: Final = "ms_swift_benchmark"
 MEAN_TOKENS: Final = 3234.4
@@ -29,28 +27,6 @@ LONGEST_TOKENS: Final = 19548
 """Of the data set with Qwen's tokenizer; source: the benchmark."""
 ACCUMULATED: Final = 16
 STEPS: Final = 2
-
-
-def _llama(layers: int, width: int, mlp_width: int, heads: int, groups: int) -> dict[str, Any]:
-    """Return the config of a Yi."""
-    return {
-        "model_type": "llama",
-        "vocab_size": 64000,
-        "hidden_size": width,
-        "intermediate_size": mlp_width,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": groups,
-        "max_position_embeddings": 4096,
-        "attn_implementation": "sdpa",
-    }
-
-
-LLAMAS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "yi-6b": _llama(32, 4096, 11008, 32, 4),
-    "yi-34b": _llama(60, 7168, 20480, 56, 8),
-}
-"""Source: config.json of 01-ai/Yi-6B and Yi-34B on the Hugging Face hub."""
 LOWERED: Final = (
     "torch 2.1.2, transformers 4.36.2 and PEFT 0.7.1 stand for 2.1.1 and ms-swift's Trainer and tuners; lengths are drawn from"
     " a log-normal distribution of the published mean and spread, 32 samples of a thousand or more"
@@ -87,13 +63,13 @@ def _run(row: Row) -> Run | NotRebuilt:
     settings, reason = row["settings"], _reason(row)
     if reason:
         return NotRebuilt(reason=reason)
-    llama = LLAMAS.get(row["model"].removesuffix("-chat"))
-    config = config_of(row["model"]) or llama
+    yi = YIS.get(row["model"].removesuffix("-chat"))
+    config = config_of(row["model"]) or (yi and {**yi, "attn_implementation": "sdpa"})
     if config is None:
         return NotRebuilt(reason=f"{row['model']} has a modelling file of its own, which is not written anew here")
     lora = {"r": settings["lora_rank"], "alpha": 32, "dropout": 0.05} if row["method"] == "LoRA" else None
     if lora:
-        lora["target_modules"] = ["q_proj", "k_proj", "v_proj"] if llama else ["c_attn"]
+        lora["target_modules"] = ["q_proj", "k_proj", "v_proj"] if yi else ["c_attn"]
     return Run(
         script="qwen_finetune",
         era="torch-2.1.2",

@@ -47,8 +47,8 @@ without it), and the TinyLlama pass was made with the releases and settings that
 The TinyLlama trace comes out with all of its 6,830 allocations and frees in order and to the byte, and with others between
 them: while values are followed, PyTorch before 2.2 adds a gradient to another in fresh memory instead of in place. Without
 following there are no others. That is what the segments differ by.
-The largest under-estimates are LoRA of ms-swift's benchmark (unexplained), LoRA of torchtune's tutorials (half of the
-difference is there before the first step) and FSDP with QLoRA (memory that waits for other streams is free at once here).
+The largest under-estimates are LoRA of ms-swift's benchmark and LoRA of torchtune's tutorials, both unexplained, and FSDP with
+QLoRA, perhaps because memory that waits for another stream is free at once here.
 
 Of the 5000 steps of the MetaMathQA runs 49 were run, and neither generation nor a whole wiki-loss pass: the largest reserved of
 the run with gradient checkpointing, whose training needs less than the rest, is too little.

@@ -199,10 +199,13 @@ def test_large_unknown_tensors_are_finite(values: KnownValues) -> None:
     assert not (torch.isnan(weights) | torch.isinf(weights)).any()
     assert before == values.log.reads.total()
 
+    assert 0 == (finite * 3).sum().item()  # numbers made of truth values are not followed, and the read is counted
+    assert before + 1 == values.log.reads.total()
+
     finite.mul_(torch.rand(2**23, device="cuda") > 0.5)
 
     assert not finite.all()  # nobody can know, and it is counted
-    assert before + 1 == values.log.reads.total()
+    assert before + 2 == values.log.reads.total()
 
 
 def test_known_numbers_may_be_infinite() -> None:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 Handler: TypeAlias = Callable[[OpOverload, Plan, Arguments, Keywords], Any]
 
+IN_CAPTURES = (Kind.PURE, Kind.CONVERTED)
+"""What is looked at while a graph is captured too, since a copy to the host is a read there as well."""
 ADD, ADD_IN_PLACE = torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor
 
 
@@ -98,7 +100,7 @@ class KnownValues(TorchDispatchMode):
         plan = plan_of(func)
         if plan.indifferent or fake_mode() is not None:  # DTensor and torch.compile ask what a result would be like
             return func(*args, **kwargs) if kwargs else func(*args)
-        if plan.kind is not Kind.PURE and capturing():
+        if plan.kind not in IN_CAPTURES and capturing():
             return self._unknown(func, plan, args, kwargs or {})
         result = self._handlers[plan.kind](func, plan, args, kwargs or {})
         if plan.formula is not None and self.flops is not None:
@@ -190,11 +192,11 @@ class KnownValues(TorchDispatchMode):
         return self._pure(func, plan, args, kwargs) if answer is None else self._answered(func, args, kwargs, answer=answer)
 
     def _answered(self, func: OpOverload, args: Arguments, kwargs: Keywords, *, answer: bool) -> Any:
-        """Run an operator of which each truth value is `answer`."""
+        """Run an operator of which each truth value is `answer`; where its result is of numbers, that says nothing."""
         result = func(*args, **kwargs)
-        if is_small(result):
+        if result.dtype is torch.bool and is_small(result):
             self._give(result, lambda: torch.full(result.shape, answer))
-        elif result.is_cuda:
+        elif result.dtype is torch.bool and result.is_cuda:
             self.known.truths.note(result, truth=answer)
         return result
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ class Truths:
         """Return what one of the operators above answers, or None where an input does not hold one truth value everywhere."""
         truths: list[bool] = []
         for tensor in inputs:
-            kept = self._alive.get(tensor.untyped_storage()._cdata)
+            strided = tensor.layout is torch.strided and tensor.numel()  # all of none is true, whatever the storage holds
+            kept = self._alive.get(tensor.untyped_storage()._cdata) if strided else None
             if kept is None:
                 return None
             truths.append(kept[1])

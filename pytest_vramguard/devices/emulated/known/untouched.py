@@ -6,6 +6,7 @@ shards a model, would fill the memory of the host with zeros.
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LARGE_BYTES: Final = 32 * MIB
-"""From this size on memory of the host is fresh, and so zero. Source: glibc, DEFAULT_MMAP_THRESHOLD_MAX of malloc/malloc.c."""
+"""From this size on malloc gives memory of its own, which nobody has used. Source: glibc, DEFAULT_MMAP_THRESHOLD_MAX."""
+AS_IT_IS: Final = (None, torch.preserve_format, torch.contiguous_format)
+"""Memory formats that leave a contiguous tensor contiguous."""
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 _ENTRY_BYTES: Final = 8
-"""Of a page in `/proc/self/pagemap`; 0 for one that is neither in memory nor swapped out, apart from its bits for marks.
-
-Source: https://docs.kernel.org/admin-guide/mm/pagemap.html
-"""
+# Bits of a page's entry in /proc/self/pagemap. Source: https://docs.kernel.org/admin-guide/mm/pagemap.html
 _IN_MEMORY_OR_SWAPPED: Final = -1 << 62  # the two highest bits of a signed number
+_OF_A_FILE: Final = 1 << 61
 
 
 def converted(tensor: Tensor, keywords: dict[str, Any]) -> Tensor | None:
@@ -33,49 +34,61 @@ def converted(tensor: Tensor, keywords: dict[str, Any]) -> Tensor | None:
     dtype = keywords.get("dtype") or tensor.dtype
     device = keywords.get("device")
     stays = device is None or torch.device(device).type == "cpu"
-    size_bytes = tensor.numel() * dtype.itemsize
-    if not stays or size_bytes < LARGE_BYTES or not tensor.is_contiguous() or not _is_untouched(tensor):
+    plain = not keywords.get("pin_memory") and keywords.get("memory_format") in AS_IT_IS and tensor.is_contiguous()
+    if not (stays and plain) or tensor.numel() * dtype.itemsize < LARGE_BYTES or not _is_untouched(tensor):
         return None
-    return torch.empty_like(tensor, dtype=dtype, memory_format=torch.contiguous_format)
+    zeros = torch.empty_like(tensor, dtype=dtype, memory_format=torch.contiguous_format)
+    return zeros if _is_untouched(zeros) else None  # another malloc may give what was used before
 
 
 def _is_untouched(tensor: Tensor) -> bool:
     """Return whether the memory of a contiguous tensor is a hole of a file, or was not used since Linux gave it.
 
     That is asked of its whole pages. What lies before and after is looked at, since there are a file's header, or malloc's.
+    What cannot be told, for want of `/proc` or a permission, is taken to be touched.
     """
     begin = -(-tensor.data_ptr() // _PAGE_BYTES) * _PAGE_BYTES
     end = (tensor.data_ptr() + tensor.nbytes) // _PAGE_BYTES * _PAGE_BYTES
+    try:
+        return _is_empty(begin, end) and not _edges(tensor, begin, end).any()
+    except OSError:
+        return False
+
+
+def _is_empty(begin: int, end: int) -> bool:
+    """Return whether one mapping has all pages from `begin` to `end`, and nothing in them."""
     with Path("/proc/self/maps").open(encoding="utf-8", errors="replace") as mappings:
         for mapping in mappings:
-            place, _, offset, _, _, *path = mapping.split(maxsplit=5)
+            place, _, offset, _, inode, *path = mapping.split(maxsplit=5)
             first, last = (int(bound, 16) for bound in place.split("-"))
-            if first <= begin < last:
-                if end > last:  # it lies in several
-                    return False
-                if path and path[0].startswith("/"):
-                    empty = _is_hole(Path(path[0].rstrip("\n")), int(offset, 16) + begin - first, end - begin)
-                else:
-                    empty = _is_unused(begin, end)
-                return empty and not _edges(tensor, begin, end).any()
+            if first <= begin and end <= last:
+                if not path or not path[0].startswith("/"):
+                    return not _written(begin, end, _IN_MEMORY_OR_SWAPPED)
+                # What was written to a private mapping of a file is in memory, and no more of the file.
+                hole = _is_hole(Path(path[0].rstrip("\n")), int(inode), int(offset, 16) + begin - first, end - begin)
+                return hole and not _written(begin, end, _IN_MEMORY_OR_SWAPPED, _OF_A_FILE)
     return False
 
 
-def _is_hole(path: Path, begin: int, size_bytes: int) -> bool:
-    """Return whether a file has no data in `size_bytes` from `begin` on."""
-    try:
-        with path.open("rb") as file:
+def _is_hole(path: Path, inode: int, begin: int, size_bytes: int) -> bool:
+    """Return whether the file that was mapped is still at `path`, and has no data in `size_bytes` from `begin` on."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_ino != inode:
+            return False
+        try:
             return os.lseek(file.fileno(), begin, os.SEEK_DATA) >= begin + size_bytes
-    except OSError:  # no data up to the end of the file; or the file is there no more
-        return path.exists()
+        except OSError as fault:
+            if fault.errno == errno.ENXIO:  # no data up to the end of the file
+                return True
+            raise
 
 
-def _is_unused(begin: int, end: int) -> bool:
-    """Return whether no page from `begin` to `end` was ever touched."""
+def _written(begin: int, end: int, marked: int, unless: int = 0) -> bool:
+    """Return whether a page from `begin` to `end` has one of the bits `marked`, and not the bit `unless`."""
     with Path("/proc/self/pagemap").open("rb") as pages:
         pages.seek(begin // _PAGE_BYTES * _ENTRY_BYTES)
         entries = torch.frombuffer(bytearray(pages.read((end - begin) // _PAGE_BYTES * _ENTRY_BYTES)), dtype=torch.int64)
-    return not (entries & _IN_MEMORY_OR_SWAPPED).any()
+    return bool((((entries & marked) != 0) & ((entries & unless) == 0)).any())
 
 
 def _edges(tensor: Tensor, begin: int, end: int) -> Tensor:

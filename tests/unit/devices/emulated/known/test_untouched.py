@@ -59,10 +59,36 @@ def test_what_somebody_wrote_is_converted_for_real(tmp_path: Path) -> None:
         assert converted(numbers, TO_FLOAT) is None
 
 
+def test_what_was_written_to_the_memory_alone_is_seen(tmp_path: Path) -> None:
+    """A private mapping keeps what is written to it from its file, which stays a hole."""
+    weights = mapped(tmp_path / "weights")
+    weights[HALF_NUMBERS // 2] = 1
+
+    assert converted(weights, TO_FLOAT) is None
+
+
+def test_a_page_that_was_only_read_stays_empty(tmp_path: Path) -> None:
+    """Reading brings zeros of the file into memory, and changes nothing."""
+    weights = mapped(tmp_path / "weights")
+
+    assert 0 == weights.count_nonzero()
+    assert converted(weights, TO_FLOAT) is not None
+
+
+def test_another_file_in_the_place_of_the_mapped_one_says_nothing(tmp_path: Path) -> None:
+    """What is mapped is the former file, whose data nobody can look up any more."""
+    weights = mapped(tmp_path / "weights", b"\1\1", HALF_NUMBERS)
+    mapped(tmp_path / "other")
+    (tmp_path / "other").replace(tmp_path / "weights")
+
+    assert converted(weights, TO_FLOAT) is None
+
+
 def test_other_copies_are_left_alone(tmp_path: Path) -> None:
-    """A small tensor, one with gaps, and a copy to the card."""
+    """A small tensor, one with gaps, and copies to the card, to pinned memory and into another order."""
     weights = mapped(tmp_path / "weights")
 
     assert converted(weights[: HALF_NUMBERS // 8], TO_FLOAT) is None
     assert converted(weights.view(2, -1).t(), TO_FLOAT) is None
-    assert converted(weights, {**TO_FLOAT, "device": torch.device("cuda", 0)}) is None
+    for keywords in ({"device": torch.device("cuda", 0)}, {"pin_memory": True}, {"memory_format": torch.channels_last}):
+        assert converted(weights, {**TO_FLOAT, **keywords}) is None
