@@ -8,20 +8,11 @@ import pytest
 import torch
 
 from pytest_vramguard.devices.emulated.known.collectives import Collectives
-from pytest_vramguard.devices.emulated.known.mode import KnownValues
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pytest_vramguard.devices.emulated.known.mode import KnownValues
 
 pytestmark = [pytest.mark.stack]
-
-
-@pytest.fixture
-def values() -> Iterator[KnownValues]:
-    """Run operators on the emulated card with known values."""
-    torch.cuda.init()
-    with KnownValues() as mode:
-        yield mode
 
 
 def test_reduction_that_does_not_say_its_name_leaves_nothing_known(values: KnownValues) -> None:
