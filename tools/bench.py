@@ -23,6 +23,8 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
 RECIPE: Final = ROOT / "examples/recipes/llama2-7b-qlora.toml"
+PLUGIN: Final = "pytest_vramguard.plugin"
+PYTEST: Final = ("-m", "pytest", "-p", "no:cacheprovider")
 COLD_RUNS: Final = 3
 FURTHER_CASES: Final = 3
 PAIRS: Final = 15
@@ -57,14 +59,16 @@ def test_fsdp(vram):
     )
 """
 """Recipes of 70 billion parameters: on one card, and as one of 64 ranks that train all of them."""
-STAMPS: Final = """
-import pathlib, time
+CONFTEST: Final = """
+import pathlib, sys, time
+
+sys.modules["scipy"] = None  # of the extra [stats]; transformers imports it where it is there
 
 def pytest_runtest_logfinish():
     with pathlib.Path("costs.txt").open("a") as lines:
         lines.write(f"{time.perf_counter()} {time.process_time()}\\n")
 """
-"""Notes both clocks after each test."""
+"""Leaves out what the extra [train] does not bring, and notes both clocks after each test."""
 PLAIN_TESTS: Final = "".join(f"def test_{number}(): pass\n" for number in range(20))
 IMPORT: Final = """
 import time, pytest
@@ -72,6 +76,13 @@ begin = time.process_time()
 import pytest_vramguard.plugin
 print(time.process_time() - begin)
 """
+STACK: Final = """
+import sys
+sys.modules["scipy"] = None
+import torch, bitsandbytes, peft
+from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
+"""
+"""What the libraries themselves take, without any code of ours: shows how fast the machine is just now."""
 STEPS: Final = f"""
 import sys, time
 from contextlib import nullcontext
@@ -139,7 +150,7 @@ class Cost:
 def run(folder: Path, *arguments: str) -> Cost:
     """Run Python in `folder`; ends the benchmark if it fails."""
     begin = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *arguments], cwd=folder, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, *arguments], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
@@ -161,11 +172,14 @@ def project(folder: Path, **files: str) -> Path:
 
 def cold_figures(folder: Path) -> list[Figure]:
     """Return time and host memory of a run with one 7B case, each in a new process."""
-    test = ("-m", "pytest", "-p", "no:cacheprovider", "--vram-target", "rtx3060", "test_vram.py::test_7b_nf4[0]")
-    costs = [run(folder, *test) for _ in range(COLD_RUNS)]
+    test = (*PYTEST, "-p", PLUGIN, "--vram-target", "rtx3060", "test_vram.py::test_7b_nf4[0]")
+    pairs = [(run(folder, *test), run(folder, "-c", STACK)) for _ in range(COLD_RUNS)]
+    costs = [cost for cost, _ in pairs]
+    ratios = tuple(cost.cpu_seconds / stack.cpu_seconds for cost, stack in pairs)
     return [
         Figure(name="7B nf4, process from start to exit", runs=tuple(cost.wall_seconds for cost in costs), unit="s", most=15),
         Figure(name="  of which processor time", runs=tuple(cost.cpu_seconds for cost in costs), unit="s"),
+        Figure(name="  of a process that only imports the stack", runs=ratios, unit="x"),
         Figure(name="  peak of host memory", runs=tuple(cost.peak_gib for cost in costs), unit="GiB", most=2),
     ]
 
@@ -174,7 +188,7 @@ def further_figures(folder: Path) -> list[Figure]:
     """Return the time of each case on the same model after the first in one process: set-up, run and tear-down."""
     costs = folder / "costs.txt"
     costs.unlink(missing_ok=True)
-    run(folder, "-m", "pytest", "-p", "no:cacheprovider", "--vram-target", "rtx3060")
+    run(folder, *PYTEST, "-p", PLUGIN, "--vram-target", "rtx3060")
     stamps = [tuple(map(float, line.split())) for line in costs.read_text(encoding="utf-8").splitlines()]
     walls, cpus = ([after - before for before, after in pairwise(clock)] for clock in zip(*stamps, strict=True))
     return [
@@ -185,7 +199,7 @@ def further_figures(folder: Path) -> list[Figure]:
 
 def large_figures(folder: Path, test: str, *, name: str, most_seconds: float, most_gib: float) -> list[Figure]:
     """Return time and host memory of one large case, in a new process."""
-    cost = run(folder, "-m", "pytest", "-p", "no:cacheprovider", "--vram-device", "emulated", test)
+    cost = run(folder, *PYTEST, "-p", PLUGIN, "--vram-device", "emulated", test)
     return [
         Figure(name=name, runs=(cost.wall_seconds,), unit="s", most=most_seconds),
         Figure(name="  peak of host memory", runs=(cost.peak_gib,), unit="GiB", most=most_gib),
@@ -195,13 +209,10 @@ def large_figures(folder: Path, test: str, *, name: str, most_seconds: float, mo
 def collection_figures(folder: Path) -> list[Figure]:
     """Return what the plugin adds to `pytest --co` in a project without vram tests, by runs in pairs and by the fastest runs.
 
-    Other plugins are left out: they add no difference, but noise. The run to compare with loads an empty plugin, since pytest
-    itself takes milliseconds to look up what `-p` names.
+    The run to compare with loads an empty plugin, since pytest itself takes milliseconds to look up what `-p` names.
     """
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    collect = ("-m", "pytest", "--co", "-q", "-p", "no:cacheprovider", "-p")
-    pairs = [(run(folder, *collect, "pytest_vramguard.plugin"), run(folder, *collect, "empty")) for _ in range(PAIRS + 1)]
-    del os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"]
+    collect = (*PYTEST, "--co", "-q", "-p")
+    pairs = [(run(folder, *collect, PLUGIN), run(folder, *collect, "empty")) for _ in range(PAIRS + 1)]
     more, less = (
         [1000 * cost.cpu_seconds for cost in costs[1:]] for costs in zip(*pairs, strict=True)
     )  # the first write bytecode
@@ -243,6 +254,7 @@ def import_figure() -> Figure:
 def main() -> None:
     """Print every figure as soon as it is there."""
     os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # those of the development extra are not what is measured
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # who installs a package has its bytecode
     load = os.getloadavg()[0]
     print(
@@ -251,7 +263,7 @@ def main() -> None:
     )
     with TemporaryDirectory(prefix="vramguard-bench-") as scratch:
         plain = project(Path(scratch, "plain"), test_plain=PLAIN_TESTS, empty="")
-        vram = project(Path(scratch, "vram"), test_vram=VRAM_TESTS, conftest=STAMPS)
+        vram = project(Path(scratch, "vram"), test_vram=VRAM_TESTS, conftest=CONFTEST)
         print(import_figure(), flush=True)
         print(*collection_figures(plain), sep="\n", flush=True)
         print(*step_figures(), sep="\n", flush=True)

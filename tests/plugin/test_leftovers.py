@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from pytest_vramguard.units import MIB
 from tests.plugin.projects import HOLD, ON_RTX3060, Run, run_once
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.stack
 
@@ -37,6 +42,18 @@ def test_fills_the_card():
     hold(2**36)
 """
 )
+LATE_FAULT = """
+class Faulty:
+    def __init__(self):
+        self.itself = self
+
+    def __del__(self):
+        raise ValueError("too late")
+
+
+def test_leaves_a_fault(vram):
+    Faulty()
+"""
 LEFT = "16.0 MiB were still held from before this test (since test_leftovers.py::test_leaves)"
 
 
@@ -78,3 +95,11 @@ def test_a_full_card_is_not_judged_over_the_memory_of_others(run: Run) -> None:
         "kind": "not_measured",
         "reason": f"out of memory while {LEFT}; free it there, or run this test alone",
     } == run.cases["test_fills_the_card"]["reading"]
+
+
+def test_errors_of_finalizers_are_reported(tmp_path: Path) -> None:
+    """The last search for garbage, which is ours, hides no error from pytest."""
+    run = run_once(tmp_path, {"test_late.py": LATE_FAULT}, *ON_RTX3060)
+
+    assert "ValueError: too late" in run.text
+    run.result.assert_outcomes(passed=1, warnings=1)
