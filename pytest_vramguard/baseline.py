@@ -10,7 +10,7 @@ from pytest_vramguard.reading import Parts
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pytest_vramguard.reading import Measurement, Origins
+    from pytest_vramguard.reading import Measurement, Origins, UsedMemory
 
 Environment: TypeAlias = tuple[tuple[str, str], ...]
 """What can change a number without a change of the tested code, by name: device, gpu, driver, versions, allocator, recipe."""
@@ -65,10 +65,10 @@ class KeyChange:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Comparison:
-    """A measurement beside its baseline."""
+    """A measurement, or what there was when the card was full, beside a baseline."""
 
     baseline: Baseline
-    measurement: Measurement
+    measurement: UsedMemory
     environment: Environment
     """That of `measurement`."""
 

@@ -231,8 +231,8 @@ class Longest:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Measurement:
-    """A case that ran to its end."""
+class UsedMemory:
+    """What a case used until it ended, however it ended."""
 
     peak_allocated_bytes: int
     peak_reserved_bytes: int
@@ -241,9 +241,29 @@ class Measurement:
     parts: Parts
     outside: OutsideMemory | None = None
     """None on a real card, whose driver does not say."""
+    phases: tuple[PhasePeak, ...] = ()
+    origins: Origins | None = None
+    """None where they were not asked for."""
+    notes: tuple[str, ...] = ()
+    """Doubts and facts about the reading that no number shows."""
+
+    @property
+    def peak_device_bytes(self) -> int:
+        """Reserved plus everything outside the allocator."""
+        return self.peak_reserved_bytes + self.context_bytes
+
+    @property
+    def fragmentation_bytes(self) -> int:
+        """Reserved beyond what was allocated, each at its peak: cached blocks and rounding to segments."""
+        return self.peak_reserved_bytes - self.peak_allocated_bytes
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measurement(UsedMemory):
+    """A case that ran to its end."""
+
     work: Work | None = None
     """None on a real card, where nobody counts it."""
-    phases: tuple[PhasePeak, ...] = ()
     steps: tuple[StepSample, ...] = ()
     """Timed steps without the warm-up; empty on an emulated card, which has no step time."""
     step_count: int = 0
@@ -260,20 +280,6 @@ class Measurement:
     """Case during or after which they were left; None where it is not known."""
     longest: Longest | None = None
     """Where it was asked for; the peaks then are those of that value."""
-    notes: tuple[str, ...] = ()
-    """Doubts and facts about the measurement that no number shows."""
-    origins: Origins | None = None
-    """None where they were not asked for."""
-
-    @property
-    def peak_device_bytes(self) -> int:
-        """Reserved plus everything outside the allocator."""
-        return self.peak_reserved_bytes + self.context_bytes
-
-    @property
-    def fragmentation_bytes(self) -> int:
-        """Reserved beyond what was allocated, each at its peak: cached blocks and rounding to segments."""
-        return self.peak_reserved_bytes - self.peak_allocated_bytes
 
     @property
     def void_steps(self) -> tuple[StepSample, ...]:
@@ -292,27 +298,17 @@ class Measurement:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class OutOfMemory:
+class OutOfMemory(UsedMemory):
     """A case that ended because the card was full; the peaks are those reached before."""
 
     message: str
     """PyTorch's own text of the `torch.OutOfMemoryError`."""
     phase: str
     """Phase in which it happened."""
-    peak_allocated_bytes: int
-    peak_reserved_bytes: int
-    context_bytes: int
-    parts: Parts
     phases_around: tuple[str, ...] = ()
     """Phases that this one lay inside of, the innermost first; they were not finished either."""
-    outside: OutsideMemory | None = None
-    phases: tuple[PhasePeak, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    @property
-    def peak_device_bytes(self) -> int:
-        """Reserved plus everything outside the allocator."""
-        return self.peak_reserved_bytes + self.context_bytes
+    refused: SiteBytes | None = None
+    """The allocation that PyTorch's allocator refused; None where that is not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, Reading
-from pytest_vramguard.units import gib_text, share_text
+from pytest_vramguard.units import gib_text, share_text, size_text
 from pytest_vramguard.verdict import Outcome, Verdict
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class FitGate:
                 return self._verdict(card, Outcome.UNJUDGED, None, reading.reason)
             case OutOfMemory():
                 reason = f"out of memory in phase {reading.phase!r}: {_first_line(reading.message)}"
-                return self._verdict(card, Outcome.FAIL, reading.peak_device_bytes, reason)
+                return self._verdict(card, Outcome.FAIL, reading.peak_device_bytes, reason, _refused_line(reading))
             case Measurement():
                 return self._compare(reading.peak_device_bytes, card)
 
@@ -61,7 +61,9 @@ class FitGate:
             return f"{gib_text(limit_bytes)} usable on {card.key}"
         return f"{gib_text(limit_bytes)} of max_gb"
 
-    def _verdict(self, card: Card, outcome: Outcome, observed_bytes: int | None, reason: str) -> Verdict:
+    def _verdict(
+        self, card: Card, outcome: Outcome, observed_bytes: int | None, reason: str, causes: tuple[str, ...] = ()
+    ) -> Verdict:
         return Verdict(
             gate=self.name,
             metric="peak device bytes",
@@ -70,7 +72,14 @@ class FitGate:
             limit=self._limit_bytes(card),
             unit="bytes",
             reason=reason,
+            causes=causes,
         )
+
+
+def _refused_line(reading: OutOfMemory) -> tuple[str, ...]:
+    """Return what asked for the memory that was not there, where that is known."""
+    held = reading.refused
+    return () if held is None else (f"{size_text(held.size_bytes)} were asked for at {held.site.text}",)
 
 
 def _first_line(text: str) -> str:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from pytest_vramguard.baseline import Baseline, Comparison, Environment, not_comparable
-from pytest_vramguard.gates.cause import explain
-from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, Reading
+from pytest_vramguard.gates.cause import environment_line, explain
+from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, Reading, UsedMemory
 from pytest_vramguard.units import gib_text, share_text, size_text
 from pytest_vramguard.verdict import Outcome, Verdict
 
@@ -78,10 +78,22 @@ def _judge(gate: BaselineGate, reading: Reading) -> Verdict:
         case NotMeasured():
             return _verdict(gate, Outcome.UNJUDGED, reason=reading.reason)
         case OutOfMemory():
-            reason = f"out of memory in phase {reading.phase!r}: no peak to compare with the baseline"
-            return _verdict(gate, Outcome.FAIL, observed_bytes=_peak_bytes(reading, gate.peak), reason=reason)
+            return _full(gate, reading)
         case Measurement():
             return _compare(gate, reading)
+
+
+def _full(gate: BaselineGate, reading: OutOfMemory) -> Verdict:
+    """Return the verdict of a case that ended too early; what it held by then is explained as far as it is growth."""
+    reason = f"out of memory in phase {reading.phase!r}: no peak to compare with the baseline"
+    causes: tuple[str, ...] = ()
+    if isinstance(gate.reference, Baseline) and not_comparable(gate.reference, gate.environment) is None:
+        comparison = Comparison(baseline=gate.reference, measurement=reading, environment=gate.environment)
+        gap_bytes = reading.peak_allocated_bytes - gate.reference.measurement.peak_allocated_bytes
+        if gap_bytes > 0:
+            reason = f"out of memory in phase {reading.phase!r}, with {size_text(gap_bytes)} more allocated than the baseline"
+        causes = explain(comparison) if gap_bytes > 0 else (environment_line(comparison.keys),)
+    return _verdict(gate, Outcome.FAIL, observed_bytes=_peak_bytes(reading, gate.peak), reason=reason, causes=causes)
 
 
 def _compare(gate: BaselineGate, measured: Measurement) -> Verdict:
@@ -117,7 +129,7 @@ def _reason(observed_bytes: int, baseline_bytes: int, allowance: Allowance) -> s
     return f"{gib_text(observed_bytes)} is {gap}; {allowance.text} allows {size_text(allowed_bytes)} ({allowed_bytes} bytes)"
 
 
-def _peak_bytes(reading: Measurement | OutOfMemory, peak: PeakName) -> int:
+def _peak_bytes(reading: UsedMemory, peak: PeakName) -> int:
     peaks = {
         "allocated": reading.peak_allocated_bytes,
         "reserved": reading.peak_reserved_bytes,

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
+from pytest_vramguard.reading import SiteBytes
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -25,7 +27,7 @@ MOST_EVENTS: Final = 1_000_000
 """Events that torch keeps between two chunks; a step of a large model makes some ten thousand."""
 
 
-UNNEEDED: Final = ("free_requested", "segment_alloc", "segment_free", "segment_map", "segment_unmap", "snapshot", "oom")
+UNNEEDED: Final = ("free_requested", "segment_alloc", "segment_free", "segment_map", "segment_unmap", "snapshot")
 """Events that torch need not record. Source: torch, torch/csrc/cuda/memory_snapshot.cpp."""
 
 
@@ -109,6 +111,8 @@ class BlockHistory:
     """Blocks from before `start` that were released since."""
     overflowed: bool = False
     """Whether torch had to drop events, so that the history has gaps."""
+    refused: dict[int, SiteBytes] = field(default_factory=dict)
+    """The last allocation of each device for which there was no memory; empty unless sites are read."""
     sites: SiteReader | None = None
     """Reads where each block was allocated; None records no stacks, which cost as much as the allocation."""
     kept: list[list[Any]] | None = None
@@ -142,6 +146,8 @@ class BlockHistory:
                 self._begin(device, event)
             elif action == "free_completed":
                 self._end(event["addr"])
+            elif action == "oom" and self.sites is not None:
+                self.refused[device] = SiteBytes(site=self.sites.site_of(event)[0], size_bytes=event["size"])
 
     def _begin(self, device: int, event: Any) -> None:
         self.events += 1

@@ -192,18 +192,20 @@ class Meter:
             return {**measured}
         full = full_device_in(error)
         full = full if full in measured else max(measured, key=lambda device: measured[device].peak_device_bytes)
-        return {**measured, full: self._out_of_memory(measured[full], error)}
+        return {**measured, full: self._out_of_memory(full, measured[full], error)}
 
-    def _out_of_memory(self, measured: Measurement, error: BaseException) -> OutOfMemory:
+    def _out_of_memory(self, device: int, measured: Measurement, error: BaseException) -> OutOfMemory:
         return OutOfMemory(
             message=str(error),
             phase=next(iter(self._broken_phases), self._case.name),
             phases_around=self._broken_phases[1:],
+            refused=self._parts.history.refused.get(device),
             peak_allocated_bytes=measured.peak_allocated_bytes,
             peak_reserved_bytes=measured.peak_reserved_bytes,
             context_bytes=measured.context_bytes,
             parts=measured.parts,
             phases=measured.phases,
+            origins=measured.origins,
             notes=measured.notes,
         )
 

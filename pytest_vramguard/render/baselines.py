@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from pytest_vramguard.gates.cause import explain
-from pytest_vramguard.reading import Parts
+from pytest_vramguard.reading import Measurement, Parts
 from pytest_vramguard.render.work import work_lines
 from pytest_vramguard.units import exact_text, gib_text
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pytest_vramguard.baseline import Acceptance, Baseline, Comparison
-    from pytest_vramguard.reading import Measurement, Work
+    from pytest_vramguard.reading import UsedMemory, Work
 
 
 def render_accepted(acceptances: Iterable[Acceptance]) -> str:
@@ -53,7 +53,8 @@ def _difference_lines(comparison: Comparison) -> Iterable[str]:
     yield f"  was: {_peaks_text(comparison.baseline.measurement)}"
     yield f"  is:  {_peaks_text(comparison.measurement)}"
     yield from (f"  {line}" for line in explain(comparison))
-    yield from _work_difference(comparison.baseline.measurement.work, comparison.measurement.work)
+    if isinstance(comparison.measurement, Measurement):
+        yield from _work_difference(comparison.baseline.measurement.work, comparison.measurement.work)
 
 
 def _work_difference(before: Work | None, now: Work | None) -> Iterable[str]:
@@ -83,7 +84,7 @@ def _name(baseline: Baseline) -> str:
     return f"{baseline.case} on {baseline.target} ({baseline.device})"
 
 
-def _peaks_text(measured: Measurement) -> str:
+def _peaks_text(measured: UsedMemory) -> str:
     return (
         f"peaks: allocated {exact_text(measured.peak_allocated_bytes)}, reserved {gib_text(measured.peak_reserved_bytes)}, "
         f"device {gib_text(measured.peak_device_bytes)}"

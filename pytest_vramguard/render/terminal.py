@@ -8,7 +8,16 @@ from dataclasses import fields
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
-from pytest_vramguard.reading import Measurement, NotMeasured, OutOfMemory, OutsideMemory, Parts, PhasePeak, StepSample
+from pytest_vramguard.reading import (
+    Measurement,
+    NotMeasured,
+    OutOfMemory,
+    OutsideMemory,
+    Parts,
+    PhasePeak,
+    StepSample,
+    UsedMemory,
+)
 from pytest_vramguard.render.work import work_lines
 from pytest_vramguard.units import GIB, count_text, exact_text, gib_text, share_text, size_text
 from pytest_vramguard.verdict import Outcome, Verdict
@@ -162,7 +171,7 @@ def _reading_lines(case: CaseResult, *, folded: bool) -> list[str]:
             return [*_memory_lines(reading, folded=folded), *steps, *_notes_lines(notes)]
 
 
-def _memory_lines(reading: Measurement | OutOfMemory, *, folded: bool) -> list[str]:
+def _memory_lines(reading: UsedMemory, *, folded: bool) -> list[str]:
     peaks = (
         f"peaks: allocated {gib_text(reading.peak_allocated_bytes)}, reserved {gib_text(reading.peak_reserved_bytes)}, "
         f"device {gib_text(reading.peak_device_bytes)} (reserved + {gib_text(reading.context_bytes)} outside the allocator)"

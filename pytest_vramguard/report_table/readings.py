@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_vramguard.errors import VramguardError
 from pytest_vramguard.reading import (
@@ -20,6 +20,7 @@ from pytest_vramguard.reading import (
     StepSample,
     StepSensors,
     SyncSite,
+    UsedMemory,
     Work,
 )
 from pytest_vramguard.tables import checking
@@ -46,7 +47,8 @@ def reading_to_table(reading: Reading) -> dict[str, object]:
         case OutOfMemory():
             memory = _memory_to_table(reading)
             ended = {"message": reading.message, "phase": reading.phase, "phases_around": list(reading.phases_around)}
-            return {"kind": "out_of_memory", **memory, **ended}
+            refused = None if reading.refused is None else _site_to_table(reading.refused)
+            return {"kind": "out_of_memory", **memory, **ended, "refused": refused}
         case Measurement():
             return {
                 "kind": "measurement",
@@ -61,7 +63,6 @@ def reading_to_table(reading: Reading) -> dict[str, object]:
                 "leftover_bytes": reading.leftover_bytes,
                 "leftover_from": reading.leftover_from,
                 "longest": None if reading.longest is None else asdict(reading.longest),
-                "origins": None if reading.origins is None else _origins_to_table(reading.origins),
             }
 
 
@@ -88,13 +89,8 @@ def reading_in(table: Table) -> Reading:
 def measurement_in(table: Table) -> Measurement:
     """Return the measurement in `table`, whose faults are noted there."""
     return Measurement(
-        peak_allocated_bytes=_size(table, "peak_allocated_bytes"),
-        peak_reserved_bytes=_size(table, "peak_reserved_bytes"),
-        context_bytes=_size(table, "context_bytes"),
-        parts=_parts(table.table("parts")),
-        outside=_outside(table),
+        **_memory(table),
         work=_work(table),
-        phases=_phases(table.table("phases")),
         steps=tuple(map(_step, table.tables("steps"))),
         step_count=table.integer("step_count", minimum=0),
         after_step_bytes=table.integers("after_step_bytes", default=()),
@@ -103,8 +99,6 @@ def measurement_in(table: Table) -> Measurement:
         leftover_from=table.string("leftover_from", default=None),
         leftover_bytes=_size(table, "leftover_bytes"),
         longest=_longest(table),
-        notes=table.strings("notes"),
-        origins=None if table.mapping.get("origins") is None else _origins(table.table("origins")),
     )
 
 
@@ -113,17 +107,12 @@ def _out_of_memory(table: Table) -> OutOfMemory:
         message=table.string("message"),
         phase=table.string("phase"),
         phases_around=table.strings("phases_around", default=()),
-        peak_allocated_bytes=_size(table, "peak_allocated_bytes"),
-        peak_reserved_bytes=_size(table, "peak_reserved_bytes"),
-        context_bytes=_size(table, "context_bytes"),
-        parts=_parts(table.table("parts")),
-        outside=_outside(table),
-        phases=_phases(table.table("phases")),
-        notes=table.strings("notes"),
+        refused=None if table.mapping.get("refused") is None else _site(table.table("refused")),
+        **_memory(table),
     )
 
 
-def _memory_to_table(reading: Measurement | OutOfMemory) -> dict[str, object]:
+def _memory_to_table(reading: UsedMemory) -> dict[str, object]:
     return {
         "peak_allocated_bytes": reading.peak_allocated_bytes,
         "peak_reserved_bytes": reading.peak_reserved_bytes,
@@ -132,7 +121,22 @@ def _memory_to_table(reading: Measurement | OutOfMemory) -> dict[str, object]:
         "parts": {_part_name(field.name): getattr(reading.parts, field.name) for field in fields(Parts)},
         "outside": None if reading.outside is None else asdict(reading.outside),
         "phases": _phases_to_table(reading.phases),
+        "origins": None if reading.origins is None else _origins_to_table(reading.origins),
         "notes": list(reading.notes),
+    }
+
+
+def _memory(table: Table) -> dict[str, Any]:
+    """Return what every reading with numbers has, by the name of its field."""
+    return {
+        "peak_allocated_bytes": _size(table, "peak_allocated_bytes"),
+        "peak_reserved_bytes": _size(table, "peak_reserved_bytes"),
+        "context_bytes": _size(table, "context_bytes"),
+        "parts": _parts(table.table("parts")),
+        "outside": _outside(table),
+        "phases": _phases(table.table("phases")),
+        "origins": None if table.mapping.get("origins") is None else _origins(table.table("origins")),
+        "notes": table.strings("notes"),
     }
 
 

@@ -131,6 +131,12 @@ def test_padding(vram):
     train(vram, cross_entropy, [512 if PLANTED else length for length in (96, 256, 192)])
 
 
+@grows
+def test_full(vram):
+    """A batch that no card takes."""
+    train(vram, cross_entropy, [96, 128, 2**20 if PLANTED else 128])
+
+
 def loss_that_is_read(logits, labels):
     loss = cross_entropy(logits, labels)
     if PLANTED:
@@ -248,6 +254,18 @@ def test_growth_is_blamed(runs: Runs, name: str) -> None:
     assert {"growth"} == set(loud)
     assert part == re.findall(r"(\w+) \+", causes[0])[0]
     assert [] == [fragment for fragment in map(told, fragments) if not any(fragment in cause for cause in causes)]
+
+
+def test_a_full_card_is_blamed(runs: Runs) -> None:
+    """Out of memory says which line asked for more than there was, and where what was held by then came from."""
+    loud = failed(runs.loud["test_full"])
+    asking = f"{place_of('logits = model(')} in train: logits = model("
+
+    assert {} == failed(runs.silent["test_full"])
+    assert {"fit", "growth", "shrink"} == set(loud)
+    (refused,) = loud["fit"]["causes"]
+    assert refused.startswith(f"{2**20 * 8000 * 2 / 2**30:.2f} GiB were asked for at {asking}")
+    assert any(cause.startswith(f"at {asking}") for cause in loud["growth"]["causes"])
 
 
 @pytest.mark.parametrize("name", AFTERWARDS)

@@ -46,14 +46,8 @@ _PHASES = st.lists(
     unique_by=lambda phase: phase.name,
 ).map(tuple)
 _OUTSIDE = st.none() | st.builds(OutsideMemory, managed_bytes=_COUNTS, managed_host_bytes=_COUNTS, pinned_bytes=_COUNTS)
-_SITES = st.lists(
-    st.builds(
-        SiteBytes,
-        site=st.builds(Site, **dict.fromkeys(Site.__dataclass_fields__, st.text())),
-        size_bytes=_COUNTS,
-    ),
-    max_size=2,
-).map(tuple)
+_SITE = st.builds(SiteBytes, site=st.builds(Site, **dict.fromkeys(Site.__dataclass_fields__, st.text())), size_bytes=_COUNTS)
+_SITES = st.lists(_SITE, max_size=2).map(tuple)
 _ORIGINS = st.builds(
     Origins,
     adapters_bytes=_COUNTS,
@@ -80,6 +74,16 @@ _STEPS = st.lists(
     ),
     max_size=3,
 ).map(tuple)
+_MEMORY: dict[str, Any] = {
+    "peak_allocated_bytes": _COUNTS,
+    "peak_reserved_bytes": _COUNTS,
+    "context_bytes": _COUNTS,
+    "parts": _PARTS,
+    "outside": _OUTSIDE,
+    "phases": _PHASES,
+    "origins": st.none() | _ORIGINS,
+    "notes": _NOTES,
+}
 _READINGS = st.one_of(
     st.builds(NotMeasured, reason=_TEXTS),
     st.builds(
@@ -87,30 +91,18 @@ _READINGS = st.one_of(
         message=_TEXTS,
         phase=_TEXTS,
         phases_around=_NOTES,
-        peak_allocated_bytes=_COUNTS,
-        peak_reserved_bytes=_COUNTS,
-        context_bytes=_COUNTS,
-        parts=_PARTS,
-        outside=_OUTSIDE,
-        phases=_PHASES,
-        notes=_NOTES,
+        refused=st.none() | _SITE,
+        **_MEMORY,
     ),
     st.builds(
         Measurement,
-        peak_allocated_bytes=_COUNTS,
-        peak_reserved_bytes=_COUNTS,
-        context_bytes=_COUNTS,
-        parts=_PARTS,
-        outside=_OUTSIDE,
         work=_WORK,
-        phases=_PHASES,
         steps=_STEPS,
         step_count=_COUNTS,
         allocator_retries=_COUNTS,
         leftover_bytes=_COUNTS,
         longest=st.none() | st.builds(Longest, quantity=_TEXTS, value=_COUNTS),
-        notes=_NOTES,
-        origins=st.none() | _ORIGINS,
+        **_MEMORY,
     ),
 )
 _VERDICTS = st.builds(

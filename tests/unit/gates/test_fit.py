@@ -77,6 +77,13 @@ def test_failure_names_max_gb_where_it_bound() -> None:
     assert "10.00 GiB is 2.00 GiB (2147483648 bytes, 25.0 %) over the 8.00 GiB of max_gb" == verdict.reason
 
 
+def test_what_was_refused_is_named() -> None:
+    """Where the allocation is known that found no memory, the failure says its size and its line."""
+    reading = samples.out_of_memory(refused=samples.site_bytes("train.py:9 in loss_of", 4 * GIB, code="y = x.float()"))
+
+    assert ("4.00 GiB were asked for at train.py:9 in loss_of: y = x.float()",) == FitGate().judge(reading, CARD).causes
+
+
 def test_out_of_memory_fails() -> None:
     """Out of memory fails with the peak that was reached, the phase and the first line of PyTorch's text."""
     reading = samples.out_of_memory(phase="first step", message="CUDA out of memory. Tried to allocate 2 MiB.\nSee the docs")

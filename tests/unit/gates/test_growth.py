@@ -10,7 +10,7 @@ import pytest
 from pytest_vramguard.allowance import PeakAllowance, parse_allowances
 from pytest_vramguard.gates import GrowthGate, NoBaseline, ShrinkGate
 from pytest_vramguard.reading import Measurement, Parts, PhasePeak
-from pytest_vramguard.units import MIB
+from pytest_vramguard.units import GIB, MIB
 from pytest_vramguard.verdict import Outcome, Verdict
 from tests import samples
 
@@ -196,10 +196,25 @@ def test_no_baseline_is_not_judged(required: bool) -> None:  # noqa: FBT001 (a p
 
 def test_out_of_memory_fails() -> None:
     """A full card has no peak to compare, and is never a pass."""
-    verdicts = [judged(kind, "1%", samples.out_of_memory()) for kind in (GrowthGate, ShrinkGate)]
+    verdicts = [judged(kind, "1%", samples.out_of_memory(peak_allocated_bytes=1)) for kind in (GrowthGate, ShrinkGate)]
 
     assert [Outcome.FAIL, Outcome.FAIL] == [verdict.outcome for verdict in verdicts]
     assert "out of memory in phase 'load': no peak to compare with the baseline" == verdicts[0].reason
+
+
+def test_what_filled_the_card() -> None:
+    """Out of memory above the baseline is explained as growth is; below it only what else is not as it was can be said."""
+    origins = samples.origins(sites=(samples.site_bytes("train.py:9 in keep", 3 * GIB),))
+    reference = samples.baseline(measurement=allocated(BASE_BYTES, origins=samples.origins(sites=(), other_sites_bytes=0)))
+    parts = replace(reference.measurement.parts, other_bytes=3 * GIB)
+    above = samples.out_of_memory(peak_allocated_bytes=BASE_BYTES + 3 * GIB, parts=parts, origins=origins, phases=())
+    below = samples.out_of_memory(peak_allocated_bytes=BASE_BYTES - 1, origins=origins)
+
+    verdicts = [judged(GrowthGate, "1%", reading, reference=reference) for reading in (above, below)]
+
+    assert "out of memory in phase 'load', with 3.00 GiB more allocated than the baseline" == verdicts[0].reason
+    assert "at train.py:9 in keep: +3.00 GiB" in verdicts[0].causes
+    assert ("environment: unchanged",) == verdicts[1].causes
 
 
 def test_not_measured_is_not_judged() -> None:
