@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+import shutil
+from contextlib import contextmanager, suppress
 from tempfile import TemporaryFile
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pytest_vramguard.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 
@@ -35,10 +36,27 @@ def write_snapshot(snapshot: Mapping[str, Any], path: Path) -> None:
     """
     import pickle
 
+    with _whole(path) as file:
+        pickle.dump(dict(snapshot), file)
+
+
+def keep_snapshot(written: Path, path: Path) -> None:
+    """Copy a snapshot that a process has written, whole or not at all.
+
+    Raises:
+        SettingsError: it cannot be written there.
+    """
+    with _whole(path) as file, written.open("rb") as source:
+        shutil.copyfileobj(source, file)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file that becomes `path` at the end, and is removed if something goes wrong before."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with unfinished.open("wb") as file:
-            pickle.dump(dict(snapshot), file)
+            yield file
         unfinished.replace(path)
     except OSError as fault:
         with suppress(OSError):
@@ -47,4 +65,4 @@ def write_snapshot(snapshot: Mapping[str, Any], path: Path) -> None:
 
 
 def _refusal(path: Path, fault: OSError) -> SettingsError:
-    return SettingsError(f"{path}: {fault.strerror}, expected to write artifacts there; correct --vram-artifacts")
+    return SettingsError(f"{path}: {fault.strerror}, expected to write artifacts there; name another folder")

@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> Answer:
     from pytest_vramguard.run.tree import INTERRUPTIONS, SIGNAL_STATUS
 
     project = wishes_of_project(Path("pyproject.toml"))
-    asked = {"target": options.target, "json": options.json, "max_gb": options.max_gb, "band": options.band}
+    asked = {name: getattr(options, name) for name in ("target", "json", "max_gb", "band", "artifacts")}
     wishes = wishes_of_mapping(asked, "command line: --", PROJECT_KEYS, Path.cwd())
     settings = resolve(wishes, project)
     if len(settings.targets) != 1:
@@ -196,6 +196,7 @@ def _parser() -> _Parser:
     command.add_argument("--json", metavar="PATH", help="write the report as JSON to this path")
     command.add_argument("--max-gb", type=float, metavar="GIB", help="fail above this peak, besides the card itself")
     command.add_argument("--band", type=float, nargs=2, metavar=("LOW", "HIGH"), help="fail outside this share of the card")
+    command.add_argument("--artifacts", metavar="DIR", help="leave a snapshot of each failed process for memory_viz here")
     command.add_argument("--gpus", type=_gpus, default=1, metavar="N", help="cards of the node that is emulated; default 1")
     command.add_argument("--ranks", type=_ranks, default=ALL_RANKS, metavar="RANKS", help=_RANKS_HELP)
     command.add_argument("arguments", nargs=argparse.REMAINDER, metavar="-- COMMAND", help="the command and its arguments")

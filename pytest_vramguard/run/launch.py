@@ -10,6 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
+from pytest_vramguard.artifacts import keep_snapshot, prepare_folder
+from pytest_vramguard.baselines.store import file_name
 from pytest_vramguard.devices.emulated import libraries
 from pytest_vramguard.devices.emulated.device_facts import facts_of
 from pytest_vramguard.devices.emulated.requirements import require_emulation
@@ -18,10 +20,11 @@ from pytest_vramguard.errors import SettingsError
 from pytest_vramguard.judgement import judged
 from pytest_vramguard.reading import NotMeasured
 from pytest_vramguard.report_table import ReportError, reading_from_table
-from pytest_vramguard.run.process import FOLDER_VARIABLE, SITES_VARIABLE
+from pytest_vramguard.run.process import EVENTS_VARIABLE, FOLDER_VARIABLE, SITES_VARIABLE, SNAPSHOT_ENDING
 from pytest_vramguard.run.ranks import ALL_RANKS, RANKS_VARIABLE
 from pytest_vramguard.run.tree import run_tree
 from pytest_vramguard.tables import reading
+from pytest_vramguard.verdict import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -54,10 +57,12 @@ def run_command(command: Sequence[str], node: Node, settings: Settings) -> tuple
     result says so, and is not judged.
 
     Raises:
-        SettingsError: the command does not exist.
+        SettingsError: the command does not exist, or nothing can be written where artifacts belong.
         DeviceUnavailable: this machine cannot emulate a card.
     """
     require_emulation()
+    if settings.artifacts is not None:
+        prepare_folder(settings.artifacts)
     if shutil.which(command[0]) is None:
         message = f"command {command[0]!r}: not found, expected a program on the path; correct it"
         raise SettingsError(message)
@@ -71,12 +76,20 @@ def run_command(command: Sequence[str], node: Node, settings: Settings) -> tuple
             lambda: cut_short.update(_stems(place) - _stems(place, ".json")),
         )
         records = _records(place, " ".join(command), node.ranks, cut_short)
-    return tuple(_judged(record, node.card, settings) for record in records), status
+        return tuple(_judged(record, node.card, settings) for record in records), status
 
 
 def _judged(record: ProcessRecord, card: Card, settings: Settings) -> CaseResult:
     device = replace(facts_of(card), versions=record.versions)
-    return judged(record.name, card, device, record.reading, settings, conditions=allocator_settings())
+    result = judged(record.name, card, device, record.reading, settings, conditions=allocator_settings())
+    if settings.artifacts is None or record.snapshot is None or result.outcome is not Outcome.FAIL:
+        return result
+    kept = settings.artifacts / file_name(result.id, ".pickle")
+    try:
+        keep_snapshot(record.snapshot, kept)
+    except SettingsError as fault:
+        return replace(result, snapshot=str(fault))  # the case has failed already, with more to say than this
+    return replace(result, snapshot=str(kept))
 
 
 def _environment(node: Node, folder: str, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -98,7 +111,8 @@ def _environment(node: Node, folder: str, inherited: Mapping[str, str]) -> dict[
 
 def _wishes(settings: Settings) -> dict[str, str]:
     """Return what else the processes are to record."""
-    return {SITES_VARIABLE: str(Path.cwd())} if settings.wants_sites else {}
+    sites = {SITES_VARIABLE: str(Path.cwd())} if settings.wants_sites else {}
+    return sites if settings.artifacts is None else {**sites, EVENTS_VARIABLE: "1"}
 
 
 def _joined(separator: str, *parts: str | None) -> str:
@@ -114,6 +128,8 @@ class ProcessRecord:
     reading: Reading
     versions: tuple[tuple[str, str], ...] = ()
     """Packages in the environment of the process, which may not be this one's."""
+    snapshot: Path | None = None
+    """The allocator's history, where the process was to leave one; in the folder of the run, which is removed at its end."""
 
 
 def _stems(folder: Path, *endings: str) -> set[str]:
@@ -168,6 +184,7 @@ def _unmeasured(name: str, reason: str) -> ProcessRecord:
 
 def _of_process(path: Path, name: str) -> list[ProcessRecord]:
     """Return a record for each card that a process used, named `name` and, unless there was but one, the card."""
+    snapshot = path.with_suffix(f".{SNAPSHOT_ENDING}")
     with reading(path, ReportError) as root:
         versions = root.table("versions")
         packages = tuple((package, versions.string(package)) for package in versions.mapping)
@@ -178,6 +195,7 @@ def _of_process(path: Path, name: str) -> list[ProcessRecord]:
                 name=f"{name.removesuffix(']')}-cuda-{table.integer('device')}]" if several else name,
                 reading=reading_from_table(table.table("reading").mapping, source=path.name),
                 versions=packages,
+                snapshot=snapshot if snapshot.exists() else None,
             )
             for table in tables
         ]

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_vramguard.artifacts import write_snapshot
 from pytest_vramguard.devices.emulated import libraries
 from pytest_vramguard.devices.emulated.evidence import absence_notes, communication_notes, gaps_in, notes_in
 from pytest_vramguard.devices.emulated.requirements import CUDA_MAJORS, mismatch
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
 
     from pytest_vramguard.reading import OutOfMemory, Reading
 
+SNAPSHOT_ENDING = "pickle"
 FOLDER_VARIABLE = "VRAMGUARD_FOLDER"
 """Environment variable with the folder in which each process leaves its record; see `launch.py`."""
 SITES_VARIABLE = "VRAMGUARD_SITES"
 """Environment variable with the folder from which the paths of lines that allocate are told; not set, none are recorded."""
+EVENTS_VARIABLE = "VRAMGUARD_EVENTS"
+"""Environment variable that is set where each process shall leave a snapshot of the allocator's history beside its record."""
 FIRST_PHASE = "until the first optimizer step"
 
 
@@ -72,6 +76,7 @@ class MeasuredProcess:
             measures_context=True,
             counted_step=self._work.step,
             sites_below=None if below is None else Path(below),
+            keeps_events=EVENTS_VARIABLE in os.environ,
         )
         self._stack = ExitStack()
         self._phase = ExitStack()
@@ -110,6 +115,9 @@ class MeasuredProcess:
         full = out_of_memory_in(self._error)
         readings = self._meter.end_each(full)
         self._stack.close()
+        snapshot = self._meter.snapshot()
+        if snapshot is not None:
+            write_snapshot(snapshot, _record(SNAPSHOT_ENDING))
         gaps = gaps_in(self._values.log)
         if gaps:
             _write_unmeasured("; ".join(gaps))

@@ -99,7 +99,7 @@ def test_a_folder_of_artifacts_that_cannot_be_written_is_a_usage_error(pytester:
 
     assert run.is_clean_usage_error
     assert [
-        f"{pytester.path / 'left.txt'}: File exists, expected to write artifacts there; correct --vram-artifacts"
+        f"{pytester.path / 'left.txt'}: File exists, expected to write artifacts there; name another folder"
     ] == run.usage_errors
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -85,6 +86,19 @@ def test_limit_of_the_command_line(vramguard: Any) -> None:
 
     assert 1 == ended.status
     assert "over the 0.10 GiB of max_gb" in ended.text
+
+
+def test_a_failed_process_leaves_a_snapshot(vramguard: Any, tmp_path: Path) -> None:
+    """`--artifacts` keeps what the allocator of a failed process did, and nothing of one that passed."""
+    large = 'torch.empty(2**30, dtype=torch.uint8, device="cuda")'
+    both = f"{sys.executable} train.py; {sys.executable} train.py '{large}'"
+    ended = vramguard("sh", "-c", both, options=("--target", "rtx3060", "--max-gb", "0.5", "--artifacts", "left"))
+    kept = {case["outcome"]: case["snapshot"] for case in ended.cases}
+    snapshot = pickle.loads(Path(kept["FAIL"]).read_bytes())  # noqa: S301 (our own)
+
+    assert (None, [Path(kept["FAIL"])]) == (kept["PASS"], list((tmp_path / "left").iterdir()))
+    assert 2**30 in {event["size"] for event in snapshot["device_traces"][0] if event["action"] == "alloc"}
+    assert f"snapshot for pytorch.org/memory_viz: {kept['FAIL']}" in ended.text
 
 
 @pytest.mark.parametrize(

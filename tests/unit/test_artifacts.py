@@ -37,7 +37,7 @@ def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     """A place where nothing can be written is told with the next step."""
     (tmp_path / "left").write_text("", encoding="utf-8")
 
-    with pytest.raises(SettingsError, match=r"left: File exists, expected to write artifacts there; correct --vram-artifacts$"):
+    with pytest.raises(SettingsError, match=r"left: File exists, expected to write artifacts there; name another folder$"):
         prepare_folder(tmp_path / "left")
     with pytest.raises(SettingsError, match=r"case\.pickle: Not a directory, expected to write artifacts there; "):
         write_snapshot({}, tmp_path / "left" / "case.pickle")

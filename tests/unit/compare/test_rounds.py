@@ -217,7 +217,13 @@ def test_nothing_in_common() -> None:
 @pytest.mark.parametrize(
     ("base", "head", "outcome", "red", "reason"),
     [
-        (samples.measurement(), samples.out_of_memory(), Outcome.FAIL, True, "out of memory in phase 'load', with 6.44 GiB more"),
+        (
+            samples.measurement(),
+            samples.out_of_memory(),
+            Outcome.FAIL,
+            True,
+            "out of memory in phase 'load', with 6.44",
+        ),
         (samples.out_of_memory(), samples.measurement(), Outcome.UNJUDGED, False, "the former commit ran out of memory"),
         (samples.out_of_memory(), samples.out_of_memory(), Outcome.UNJUDGED, False, "out of memory, as before"),
         (samples.not_measured("x"), samples.measurement(), Outcome.UNJUDGED, True, "the former commit was not measured: x"),
