@@ -135,13 +135,13 @@ def test_out_of_memory_is_a_verdict() -> None:
     assert [1.0, 0.0] == [plan.run.counters({"max_allocated_bytes": 1, "fits": fits})[litgpt.VERDICT] for fits in (False, True)]
 
 
-def test_lengths_reach_the_limit() -> None:
-    """Samples of ms-swift are cut at the limit, and one of them reaches it."""
+def test_lengths_keep_below_the_limit() -> None:
+    """Samples of ms-swift that are above the limit are left out, so that hardly one has its length."""
     found = ms_swift_benchmark.lengths(512)
 
     assert ms_swift_benchmark.STEPS * ms_swift_benchmark.ACCUMULATED == len(found)
-    assert max(found) == 512
-    assert min(found) >= ms_swift_benchmark.SHORTEST_TOKENS
+    assert ms_swift_benchmark.SHORTEST_TOKENS <= min(found) < max(found) <= 512
+    assert found.count(512) < len(found) / 100
 
 
 class Answered(runner.Runner):

@@ -1,13 +1,14 @@
 """torchtune's tables: flags that are added one after the other, LoRA of its tutorials, and the table of its README.
 
 The package itself makes the model, by its own configuration of the model and method; what the row says overrides that.
-Nothing is fitted. Assumed, since the rows do not say it: batches that are not packed are full up to 512 tokens, which was the
-limit of the Alpaca data set in torchtune 0.1.1, the release of the tutorials; of the README's one "peak memory" the counter
-of its other table is taken, active bytes.
+Nothing is fitted. Assumed, since the rows do not say it: samples that are not packed have any length from 64 tokens up to 512,
+which was the limit of the Alpaca data set in torchtune 0.1.1, the release of the tutorials, each as often as another; of the
+README's one "peak memory" the counter of its other table is taken, active bytes.
 """
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.fidelity.rows import NotRebuilt, Plan, Row, Run
@@ -16,7 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SOURCE: Final = "torchtune"
-UNPACKED_TOKENS: Final = 512
+SHORTEST_TOKENS: Final = 64
+LONGEST_TOKENS: Final = 512
+"""Of samples that are not packed."""
+STEPS: Final = 2
+STEPS_UNPACKED: Final = 32
+"""More where batches have different lengths, since the cache then fills with blocks of other sizes."""
 BYTES_PER_UNIT: Final = {"GiB": 2.0**30, "GB": 1e9}
 """torchtune 0.1.1 divides by 1e9 and writes GB, 0.3.1 by 2**30 and writes GiB. Source: their `memory.py`."""
 CONFIGS: Final = {
@@ -58,7 +64,10 @@ def _run(row: Row) -> Run | NotRebuilt:
     if settings.get("compile") and not checkpointing:
         return NotRebuilt(reason="compiled layers that are not recomputed: what they keep is not that of layers as written")
     tutorial = "tutorial" in row["source"]
-    tokens = settings.get("max_seq_len") or settings.get("seq_len") or UNPACKED_TOKENS
+    batch_size = settings.get("batch_size") or 2
+    accumulated = int(settings.get("gradient_accumulation") or (2 if tutorial else 1))
+    tokens = settings.get("max_seq_len") or settings.get("seq_len") or LONGEST_TOKENS
+    packed = [tokens] * (STEPS * accumulated)
     return Run(
         script="torchtune_recipes",
         era="torch-2.4.1",
@@ -67,8 +76,8 @@ def _run(row: Row) -> Run | NotRebuilt:
         settings={
             "config": f"{config}_{method}_single_device",
             "model": _model(settings),
-            "batch_size": settings.get("batch_size") or 2,
-            "tokens": tokens if settings.get("packed") else UNPACKED_TOKENS,
+            "batch_size": batch_size,
+            "tokens": packed if settings.get("packed") else lengths(batch_size, STEPS_UNPACKED * accumulated),
             "checkpointing": checkpointing,
             "offloading": bool(settings.get("activation_offloading")),
             "optimizer": "torch.optim.AdamW" if "AdamW" in str(settings.get("optimizer")) else None,
@@ -76,11 +85,17 @@ def _run(row: Row) -> Run | NotRebuilt:
             "chunked_loss": "Chunked" in str(settings.get("loss", "Chunked")) and not tutorial,
             "keeps_logits": tutorial,
             "compile": bool(settings.get("compile")),
-            "accumulate": int(settings.get("gradient_accumulation") or (2 if tutorial else 1)),
+            "accumulate": accumulated,
         },
         counters=lambda counted: _counters(row, counted),
         lowered=_lowered(row, tutorial=tutorial),
     )
+
+
+def lengths(batch_size: int, count: int) -> list[int]:
+    """Return the lengths that so many batches of unpacked samples are padded to: that of the longest in each."""
+    generator = random.Random(0)  # noqa: S311 # lengths are no secret
+    return [max(generator.randint(SHORTEST_TOKENS, LONGEST_TOKENS) for _ in range(batch_size)) for _ in range(count)]
 
 
 def _model(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,7 +116,7 @@ def _lowered(row: Row, *, tutorial: bool) -> str:
     """Return what differs."""
     parts = [f"torch 2.4.1 and torchtune {'0.1.1' if tutorial else '0.3.1'} stand for those of the row"]
     if tutorial:
-        parts.append("the longest samples are taken as the 512 tokens that the data set is cut to")
+        parts.append("samples are taken to have any length up to the 512 tokens that the data set is cut to")
     if row["settings"].get("compile"):
         parts.append("of what is compiled only the loss is")
     if row["settings"].get("packed"):

@@ -212,6 +212,7 @@ def test_times_are_reported(values: KnownValues) -> None:
         start.record()
         torch.zeros(8, device="cuda")
         end.record()
+        torch.cuda.synchronize()
 
         assert start.elapsed_time(end) > 0
     assert 1 == sum(times for place, times in values.log.times.items() if "test_known_values.py" in place)

@@ -56,7 +56,8 @@ def preloaded(folder: Path, text: str | None, *command: str, **variables: str) -
     sonames = (libraries.CORE, *libraries.SONAMES)
     preload = [part for part in (os.environ.get("LD_PRELOAD"), *(str(folder / soname) for soname in sonames)) if part]
     card = {} if text is None else {"VRAMGUARD_CARD": text}
-    env = {**os.environ, "LD_PRELOAD": ":".join(preload), **card, **variables}
+    inherited = {name: value for name, value in os.environ.items() if name != "VRAMGUARD_CARD"}  # this process may have a card
+    env = {**inherited, "LD_PRELOAD": ":".join(preload), **card, **variables}
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
 
 

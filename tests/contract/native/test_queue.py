@@ -6,7 +6,7 @@ import ctypes
 
 import pytest
 
-from tests.contract.native.libraries import INVALID_CONFIGURATION, INVALID_HANDLE, INVALID_VALUE, SUCCESS, Libraries
+from tests.contract.native.libraries import INVALID_CONFIGURATION, INVALID_HANDLE, INVALID_VALUE, NOT_READY, SUCCESS, Libraries
 
 
 class TestHandles:
@@ -95,6 +95,57 @@ class TestTime:
         assert INVALID_HANDLE == cards.call("cudaEventRecord", event, gone)
         assert INVALID_HANDLE == cards.call_driver("cuEventRecord", event, gone)
         assert INVALID_HANDLE == cards.elapsed_milliseconds(event, event)[0]
+
+
+class TestLag:
+    """The card lags behind the host: an event is past once the host has waited for it, or for something after it."""
+
+    @staticmethod
+    def recorded(cards: Libraries) -> int:
+        """Return an event that comes after a launch."""
+        event: int = cards.create("cudaEventCreateWithFlags", 0)
+        assert [SUCCESS, SUCCESS] == [cards.launch(), cards.call("cudaEventRecord", event, 0)]
+        return event
+
+    def test_an_event_is_past_without_work_before_it(self, cards: Libraries) -> None:
+        """Neither one that was never recorded nor one that comes right after a wait has anything to wait for."""
+        fresh, idle = (cards.create("cudaEventCreateWithFlags", 0) for _ in range(2))
+        cards.launch()
+        cards.call("cudaDeviceSynchronize")
+        cards.call("cudaEventRecord", idle, 0)
+
+        assert [SUCCESS, SUCCESS] == [cards.call("cudaEventQuery", event) for event in (fresh, idle)]
+
+    @pytest.mark.parametrize("wait", ["cudaDeviceSynchronize", "cudaStreamSynchronize", "cudaEventSynchronize"])
+    def test_a_wait_lets_the_card_catch_up(self, cards: Libraries, wait: str) -> None:
+        """Whatever the host waits for, all that was asked for before it is past."""
+        former, latter = self.recorded(cards), self.recorded(cards)
+        before = [cards.call("cudaEventQuery", event) for event in (former, latter)]
+        waited = cards.call(wait, *{"cudaStreamSynchronize": (0,), "cudaEventSynchronize": (latter,)}.get(wait, ()))
+
+        assert ([NOT_READY, NOT_READY], SUCCESS) == (before, waited)
+        assert [SUCCESS, SUCCESS] == [cards.call("cudaEventQuery", event) for event in (former, latter)]
+
+    def test_a_wait_for_an_event_says_nothing_of_later_ones(self, cards: Libraries) -> None:
+        """Work that was asked for after the event may still be under way."""
+        former, latter = self.recorded(cards), self.recorded(cards)
+        cards.call_driver("cuEventSynchronize", former)
+
+        assert [SUCCESS, NOT_READY] == [cards.call("cudaEventQuery", event) for event in (former, latter)]
+
+    def test_the_host_is_no_more_than_a_thousand_launches_ahead(self, cards: Libraries) -> None:
+        """The next launch waits until the oldest is done."""
+        event = self.recorded(cards)
+        states = [(cards.launch(), cards.call("cudaEventQuery", event))[1] for _ in range(1000)]
+
+        assert [NOT_READY] * 999 + [SUCCESS] == states
+
+    def test_asking_for_an_event_ends(self, cards: Libraries) -> None:
+        """A loop that only asks whether an event is past comes to an end."""
+        event = self.recorded(cards)
+        states = [cards.call("cudaEventQuery", event) for _ in range(100_000)]
+
+        assert [NOT_READY] * 99_999 + [SUCCESS] == states
 
 
 class TestLaunches:

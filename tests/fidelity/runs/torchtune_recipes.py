@@ -30,14 +30,14 @@ def run(settings: dict[str, Any]) -> dict[str, Any]:
     loss_of = _loss(model, settings)
     context = _offloading(model) if settings["offloading"] else nullcontext()
     logits = None
-    for _ in range(2):
-        for _ in range(settings["accumulate"]):
-            tokens, labels = _batch(settings), _batch(settings)
-            with context:
-                logits = model(tokens)
-            loss, logits = loss_of(logits, labels)
-            (loss / settings["accumulate"]).backward()
-        step()
+    for number, length in enumerate(settings["tokens"], start=1):
+        tokens, labels = _batch(settings, length), _batch(settings, length)
+        with context:
+            logits = model(tokens)
+        loss, logits = loss_of(logits, labels)
+        (loss / settings["accumulate"]).backward()
+        if number % settings["accumulate"] == 0:
+            step()
     statistics = torch.cuda.memory_stats()
     return {
         "reserved_after_init_bytes": after_init,
@@ -148,6 +148,6 @@ def _offloading(model: Any) -> Any:
     return OffloadActivations()
 
 
-def _batch(settings: dict[str, Any]) -> Tensor:
+def _batch(settings: dict[str, Any], length: int) -> Tensor:
     """Return ids or labels on the card."""
-    return torch.full((settings["batch_size"], settings["tokens"]), VOCABULARY_ID).to("cuda")
+    return torch.full((settings["batch_size"], length), VOCABULARY_ID).to("cuda")

@@ -93,6 +93,7 @@ typedef enum {
     VG_FIRST_CODE = 400, /* from here on numbers are those of cudaError_t and CUresult, which are the same */
     VG_INVALID_HANDLE = 400,
     VG_ILLEGAL_STATE = 401,
+    VG_NOT_READY = 600,
     VG_CAPTURE_UNSUPPORTED = 900, /* what a stream under capture does not permit */
     VG_CAPTURE_INVALIDATED = 901,
     VG_CAPTURE_MERGE = 902,
@@ -248,8 +249,8 @@ VG_API vg_event *vg_event_create(unsigned flags);
 VG_API bool vg_event_destroy(vg_event *event);
 VG_API vg_status vg_event_record(vg_event *event, const void *stream);
 VG_API vg_status vg_stream_wait(const void *stream, const vg_event *event);
-/* Whether the event, which is always past, may be asked and waited for. */
-VG_API vg_status vg_event_query(const vg_event *event);
+/* Whether the card has got as far as the event: VG_NOT_READY if not. An error where a capture forbids to ask. */
+VG_API vg_status vg_event_query(vg_event *event);
 /* An invalid handle if either event is unknown or was never recorded. Negative if `end` was recorded first. */
 VG_API vg_status vg_event_elapsed_ns(const vg_event *start, const vg_event *end, int64_t *elapsed_ns);
 
@@ -299,10 +300,10 @@ VG_API void vg_capture_dependencies(const void *stream, vg_node ***nodes, size_t
 VG_API vg_capture_mode vg_capture_exchange_mode(vg_capture_mode mode);
 /* Called before what may wait for the card (allocation, release, a synchronous copy): an error if a capture forbids it now. */
 VG_API vg_status vg_may_wait(void);
-/* Waits for the whole card, for a stream, for an event, or (not counted) asks a stream whether it is done. All but the wait for an
- * event, which vg_event_query permits or not, are errors where a capture forbids them. */
+/* Waits for the whole card, for an event, for a stream, or (not counted) asks whether a stream may be waited for. All are errors
+ * where a capture forbids them. */
 VG_API vg_status vg_synchronise(void);
-VG_API vg_status vg_synchronise_event(void);
+VG_API vg_status vg_event_synchronise(const vg_event *event);
 VG_API vg_status vg_stream_synchronise(const void *stream);
 VG_API vg_status vg_stream_query(const void *stream);
 /* Counts a read of so many bytes by the host, for which it waits, that the emulation answers without the card. */

@@ -30,8 +30,4 @@ CUresult cuEventRecord(CUevent event, CUstream stream)
     return status(vg_event_record((vg_event *)event, stream));
 }
 
-CUresult cuEventSynchronize(CUevent event)
-{
-    vg_status permitted = vg_event_query((vg_event *)event);
-    return status(permitted != VG_OK ? permitted : vg_synchronise_event());
-}
+CUresult cuEventSynchronize(CUevent event) { return status(vg_event_synchronise((vg_event *)event)); }

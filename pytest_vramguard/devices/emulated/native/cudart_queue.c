@@ -62,11 +62,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) { return cud
 
 cudaError_t cudaEventQuery(cudaEvent_t event) { return status(vg_event_query((vg_event *)event)); }
 
-cudaError_t cudaEventSynchronize(cudaEvent_t event)
-{
-    vg_status permitted = vg_event_query((vg_event *)event);
-    return status(permitted != VG_OK ? permitted : vg_synchronise_event());
-}
+cudaError_t cudaEventSynchronize(cudaEvent_t event) { return status(vg_event_synchronise((vg_event *)event)); }
 
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEvent_t end)
 {

@@ -26,6 +26,8 @@ struct vg_stream {
 struct vg_event {
     bool recorded;
     uint64_t at_ns;
+    uint64_t at_launch;   /* how much work came before it, on any stream */
+    unsigned asked;       /* how often it was asked for in vain */
     uint64_t capture_id;  /* of the capture that it was last recorded in, or 0 */
     uint64_t seen[LANES]; /* work of each lane of that capture that comes before it, */
     vg_node *last[LANES]; /* and the last piece of it */
@@ -54,6 +56,11 @@ bool destroy(handle_set *set, void *handle);
 vg_stream *own_stream(const void *stream);
 static inline bool is_default_stream(const void *stream) { return (uintptr_t)stream <= 2; }
 
+/* Work of this process so far, on any stream. */
+uint64_t launched(void);
+/* Notes that the card has done so much work. */
+void reach(uint64_t launch);
+
 /* ---- captures.c ---- */
 /* A stream that is destroyed spoils the capture that it takes part in, or ends it without a graph if it is the origin. */
 void leave_capture(vg_stream *gone);
@@ -68,6 +75,10 @@ vg_status stream_waiting(const void *stream);
 vg_status spoil_all(vg_status why);
 /* Takes work into the graph that `stream` is captured into, if it is. */
 vg_status capture_work(const void *stream, const vg_work *work, bool *captured);
+
+/* ---- synchronise.c ---- */
+/* Counts a wait of the host until so much work was done; passes on the error that forbade it. Called without the lock. */
+vg_status waited(vg_status permitted, uint64_t launch);
 
 /* ---- graphs.c ---- */
 struct vg_node {

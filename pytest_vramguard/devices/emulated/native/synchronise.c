@@ -1,14 +1,15 @@
-/* Waiting for work: all of it is done when it is asked for, so what is left to do is to count, and to say where it is forbidden. */
+/* Waiting for work: nothing is left to be done, so a wait is counted, and lets the card catch up. */
 #include "queue.h"
 
 #include <stdatomic.h>
 
 static void (*_Atomic listens)(void);
 
-static vg_status synchronised(vg_status status)
+vg_status waited(vg_status permitted, uint64_t launch)
 {
-    if (status != VG_OK)
-        return status;
+    if (permitted != VG_OK)
+        return permitted;
+    reach(launch);
     vg_count(VG_SYNCHRONISATIONS, 1);
     vg_settle_pools();
     void (*listener)(void) = atomic_load(&listens);
@@ -22,7 +23,7 @@ void vg_listen(void (*listener)(void)) { atomic_store(&listens, listener); }
 void vg_note_read(size_t size_bytes)
 {
     vg_count(VG_BYTES_TO_HOST, size_bytes);
-    synchronised(VG_OK);
+    waited(VG_OK, launched());
 }
 
 vg_status vg_synchronise(void)
@@ -30,7 +31,7 @@ vg_status vg_synchronise(void)
     pthread_mutex_lock(&queue_lock);
     vg_status status = spoil_all(VG_CAPTURE_UNSUPPORTED);
     pthread_mutex_unlock(&queue_lock);
-    return synchronised(status);
+    return waited(status, launched());
 }
 
 vg_status vg_stream_query(const void *stream)
@@ -42,12 +43,7 @@ vg_status vg_stream_query(const void *stream)
     return status;
 }
 
-vg_status vg_synchronise_event(void)
-{
-    return synchronised(VG_OK);
-}
-
 vg_status vg_stream_synchronise(const void *stream)
 {
-    return synchronised(vg_stream_query(stream));
+    return waited(vg_stream_query(stream), launched());
 }
