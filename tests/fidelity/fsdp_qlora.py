@@ -8,7 +8,7 @@ times, after which the source read its counter.
 
 What was allocated agrees with what the authors say of LoRA on Llama-2-7B, batch 1: 8.28 GiB with 512 tokens and 9.16 GiB with
 2048. What was reserved depends on how far the card lags behind the process as well, since FSDP hands memory from stream to
-stream: on the emulated card work is done the moment it is asked for, so that a block can be taken again sooner.
+stream: blocks come back once the process has waited for what used them, on the emulated card too.
 """
 
 from __future__ import annotations

@@ -47,11 +47,12 @@ without it), and the TinyLlama pass was made with the releases and settings that
 The TinyLlama trace comes out with all of its 6,830 allocations and frees in order and to the byte, and with others between
 them: while values are followed, PyTorch before 2.2 adds a gradient to another in fresh memory instead of in place. Without
 following there are no others. That is what the segments differ by.
-The largest under-estimates are LoRA of ms-swift's benchmark and LoRA of torchtune's tutorials, both unexplained, and FSDP with
-QLoRA, perhaps because memory that waits for another stream is free at once here.
+Where samples have many lengths, what is reserved depends on their order, which is not published: in ms-swift's benchmark most
+of it is cached blocks for other lengths, and another order of the same lengths gives another number. Those rows show how much
+it can be, not how much it was.
 
-Of the 5000 steps of the MetaMathQA runs 49 were run, and neither generation nor a whole wiki-loss pass: the largest reserved of
-the run with gradient checkpointing, whose training needs less than the rest, is too little.
+Of the 5000 steps of the MetaMathQA runs 49 were run, and neither generation, but for the run with gradient checkpointing, nor a
+whole wiki-loss pass.
 `tests/fidelity/peft_metamathqa.py` says which steps and how the rest follows. A run of the same configuration and versions
 on another day has the emulated values of the first.
 
