@@ -44,6 +44,9 @@ chosen there too, so the rows of that configuration are no test.
 Two settings were inferred after a first comparison was off: BERT-large keeps the input of softmax (13.7 and 11.2 % too little
 without it), and the TinyLlama pass was made with the releases and settings that its own allocations tell of.
 
+How many launches the emulated card may lag behind the process, 100, was chosen after Yi-34B with QLoRA on two cards of 24 GB
+had run out of memory with 1000, which it did not when it was measured; rows of Llama-2-7B are the same to the byte with both.
+
 The TinyLlama trace comes out with all of its 6,830 allocations and frees in order and to the byte, and with others between
 them: while values are followed, PyTorch before 2.2 adds a gradient to another in fresh memory instead of in place. Without
 following there are no others. That is what the segments differ by.

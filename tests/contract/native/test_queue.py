@@ -133,12 +133,12 @@ class TestLag:
 
         assert [SUCCESS, NOT_READY] == [cards.call("cudaEventQuery", event) for event in (former, latter)]
 
-    def test_the_host_is_no_more_than_a_thousand_launches_ahead(self, cards: Libraries) -> None:
+    def test_the_host_is_no_more_than_a_hundred_launches_ahead(self, cards: Libraries) -> None:
         """The next launch waits until the oldest is done."""
         event = self.recorded(cards)
-        states = [(cards.launch(), cards.call("cudaEventQuery", event))[1] for _ in range(1000)]
+        states = [(cards.launch(), cards.call("cudaEventQuery", event))[1] for _ in range(100)]
 
-        assert [NOT_READY] * 999 + [SUCCESS] == states
+        assert [NOT_READY] * 99 + [SUCCESS] == states
 
     def test_asking_for_an_event_ends(self, cards: Libraries) -> None:
         """A loop that only asks whether an event is past comes to an end."""
