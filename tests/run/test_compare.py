@@ -222,8 +222,14 @@ def test_an_interruption_leaves_nothing(tmp_path: Path) -> None:
     project = tmp_path / "project"
     commit(project, {**PLAIN, "test_plain.py": code})
 
+    heeding = ("env", "--default-signal=INT")  # a shell has what it runs in the background ignore Ctrl-C
     with subprocess.Popen(
-        [*COMPARE, "HEAD"], cwd=project, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*heeding, *COMPARE, "HEAD"],
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as started:
         while not waiting.exists():
             assert started.poll() is None
