@@ -8,8 +8,6 @@ step are its outputs; reserved, where the cache was emptied after every step, li
 what the outputs of the step before add, which live until the forward pass is through; and where it was emptied after every
 tenth, lines over the longest batch since it was emptied, for each place in the ten.
 
-What is generated after the steps matters where they were checkpointed alone, since elsewhere they reserve far more.
-
 Known differences: to switch an adapter off and on again, for the loss on Wikipedia before the steps, makes PEFT 0.18.1 train
 what LoRA-FA has frozen, which the run of January 2026 did not do and that of July 2026 did. Prefix tuning reserved 0.9 GB more
 in its longest batch from 2026 on than here, and prompt tuning 0.8 to 1.1 GB less; both are not explained.

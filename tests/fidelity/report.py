@@ -54,8 +54,8 @@ Where samples have many lengths, what is reserved depends on their order, which 
 of it is cached blocks for other lengths, and another order of the same lengths gives another number. Those rows show how much
 it can be, not how much it was.
 
-Of the 5000 steps of the MetaMathQA runs 49 were run, and neither generation, but for the run with gradient checkpointing, nor a
-whole wiki-loss pass.
+Of the 5000 steps of the MetaMathQA runs 49 were run, and neither generation nor a whole wiki-loss pass: the largest reserved of
+the run with gradient checkpointing, whose training needs less than the rest, is too little.
 `tests/fidelity/peft_metamathqa.py` says which steps and how the rest follows. A run of the same configuration and versions
 on another day has the emulated values of the first.
 

@@ -18,8 +18,6 @@ from pytest_vramguard.recipes.releases import DTYPE_KEY
 
 WIKI_BATCH = (4, 768)
 """Shape of the largest batch that measures the loss on Wikipedia."""
-PROMPT_TOKENS = 190
-"""Length of the longest question of the final test, to which its batch is padded: assumed, since lengths are not published."""
 
 
 def run(settings: dict[str, Any]) -> dict[str, Any]:
@@ -65,9 +63,6 @@ def run(settings: dict[str, Any]) -> dict[str, Any]:
             torch.cuda.empty_cache()
             if settings["empty_cache_every"] == 1:
                 gc.collect()
-    if train.get("use_gc"):  # elsewhere the steps reserve far more than generation does
-        model.eval()
-        _generate(model, train)
     return {
         "allocated_bytes": allocated,
         "reserved_bytes": reserved,
@@ -180,13 +175,3 @@ def _wiki_loss(model: Any) -> None:
         logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
         for logit, target in zip(logits, batch["input_ids"], strict=True):
             torch.nn.functional.cross_entropy(logit[:-1], target[1:], reduction="none")
-
-
-@torch.inference_mode()
-def _generate(model: Any, train: dict[str, Any]) -> None:
-    """Generate answers to a batch of questions; none of them ends early, which some answer of fifty hardly ever does."""
-    from transformers import GenerationConfig
-
-    batch = _batch([PROMPT_TOKENS] * train["batch_size_eval"])
-    config = GenerationConfig(**train["generation_kwargs"])
-    model.generate(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], generation_config=config)
