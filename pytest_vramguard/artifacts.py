@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 from pytest_vramguard.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 
@@ -48,6 +48,15 @@ def keep_snapshot(written: Path, path: Path) -> None:
     """
     with _whole(path) as file, written.open("rb") as source:
         shutil.copyfileobj(source, file)
+
+
+def left_at(path: Path, write: Callable[[Path], None]) -> str:
+    """Have `write` leave a snapshot of a failed case; return the path, or why it could not be left, which ends nothing."""
+    try:
+        write(path)
+    except SettingsError as fault:
+        return str(fault)
+    return str(path)
 
 
 @contextmanager

@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pytest_vramguard.artifacts import write_snapshot
+from pytest_vramguard.artifacts import left_at, write_snapshot
 from pytest_vramguard.baselines.store import file_name
 from pytest_vramguard.cards import load_catalogue
 from pytest_vramguard.collector import collector_at_rest, let_go
 from pytest_vramguard.devices import select_device
 from pytest_vramguard.devices.stack import allocator_settings
-from pytest_vramguard.errors import RecipeError, SettingsError
+from pytest_vramguard.errors import RecipeError
 from pytest_vramguard.judgement import fit_gate, judged
 from pytest_vramguard.reading import Longest, Measurement, NotMeasured, OutOfMemory, Reading
 from pytest_vramguard.recipes import largest_that_fits, load_recipe, train, varied
@@ -241,12 +242,7 @@ class Case:
         snapshot = self._open_meter.snapshot()
         if self._settings.artifacts is None or snapshot is None:
             return None
-        path = self._settings.artifacts / file_name(self.id, ".pickle")
-        try:
-            write_snapshot(snapshot, path)
-        except SettingsError as fault:
-            return str(fault)  # the case has failed already, with more to say than this
-        return str(path)
+        return left_at(self._settings.artifacts / file_name(self.id, ".pickle"), partial(write_snapshot, snapshot))
 
     @property
     def _open_meter(self) -> Meter:

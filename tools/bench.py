@@ -171,7 +171,7 @@ def project(folder: Path, **files: str) -> Path:
 
 
 def cold_figures(folder: Path) -> list[Figure]:
-    """Return time and host memory of a run with one 7B case, each in a new process."""
+    """Return time and host memory of a run with one 7B case, each in a new process, and in turn with what the stack takes."""
     test = (*PYTEST, "-p", PLUGIN, "--vram-target", "rtx3060", "test_vram.py::test_7b_nf4[0]")
     pairs = [(run(folder, *test), run(folder, "-c", STACK)) for _ in range(COLD_RUNS)]
     costs = [cost for cost, _ in pairs]

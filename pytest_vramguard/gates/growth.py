@@ -78,18 +78,19 @@ def _judge(gate: BaselineGate, reading: Reading) -> Verdict:
         case NotMeasured():
             return _verdict(gate, Outcome.UNJUDGED, reason=reading.reason)
         case OutOfMemory():
-            return _full(gate, reading)
+            return _out_of_memory(gate, reading)
         case Measurement():
             return _compare(gate, reading)
 
 
-def _full(gate: BaselineGate, reading: OutOfMemory) -> Verdict:
-    """Return the verdict of a case that ended too early; what it held by then is explained as far as it is growth."""
+def _out_of_memory(gate: BaselineGate, reading: OutOfMemory) -> Verdict:
+    """Return the verdict of a case that ended too early; the growth gate explains what it held by then, as far as that grew."""
     reason = f"out of memory in phase {reading.phase!r}: no peak to compare with the baseline"
     causes: tuple[str, ...] = ()
-    if isinstance(gate.reference, Baseline) and not_comparable(gate.reference, gate.environment) is None:
-        comparison = Comparison(baseline=gate.reference, measurement=reading, environment=gate.environment)
-        gap_bytes = reading.peak_allocated_bytes - gate.reference.measurement.peak_allocated_bytes
+    reference = gate.reference
+    if gate.sign > 0 and isinstance(reference, Baseline) and not_comparable(reference, gate.environment) is None:
+        comparison = Comparison(baseline=reference, measurement=reading, environment=gate.environment)
+        gap_bytes = reading.peak_allocated_bytes - reference.measurement.peak_allocated_bytes
         if gap_bytes > 0:
             reason = f"out of memory in phase {reading.phase!r}, with {size_text(gap_bytes)} more allocated than the baseline"
         causes = explain(comparison) if gap_bytes > 0 else (environment_line(comparison.keys),)

@@ -199,7 +199,7 @@ class Meter:
             message=str(error),
             phase=next(iter(self._broken_phases), self._case.name),
             phases_around=self._broken_phases[1:],
-            refused=self._parts.history.refused.get(device),
+            refused=self._parts.history.refused.get(device) if isinstance(error, torch.cuda.OutOfMemoryError) else None,
             peak_allocated_bytes=measured.peak_allocated_bytes,
             peak_reserved_bytes=measured.peak_reserved_bytes,
             context_bytes=measured.context_bytes,

@@ -6,11 +6,12 @@ import os
 import shutil
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
-from pytest_vramguard.artifacts import keep_snapshot, prepare_folder
+from pytest_vramguard.artifacts import keep_snapshot, left_at, prepare_folder
 from pytest_vramguard.baselines.store import file_name
 from pytest_vramguard.devices.emulated import libraries
 from pytest_vramguard.devices.emulated.device_facts import facts_of
@@ -85,11 +86,7 @@ def _judged(record: ProcessRecord, card: Card, settings: Settings) -> CaseResult
     if settings.artifacts is None or record.snapshot is None or result.outcome is not Outcome.FAIL:
         return result
     kept = settings.artifacts / file_name(result.id, ".pickle")
-    try:
-        keep_snapshot(record.snapshot, kept)
-    except SettingsError as fault:
-        return replace(result, snapshot=str(fault))  # the case has failed already, with more to say than this
-    return replace(result, snapshot=str(kept))
+    return replace(result, snapshot=left_at(kept, partial(keep_snapshot, record.snapshot)))
 
 
 def _environment(node: Node, folder: str, inherited: Mapping[str, str]) -> dict[str, str]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pytest_vramguard.reading import OutOfMemory, Reading
 
 SNAPSHOT_ENDING = "pickle"
+"""Of the file beside a record in which the allocator's history is."""
 FOLDER_VARIABLE = "VRAMGUARD_FOLDER"
 """Environment variable with the folder in which each process leaves its record; see `launch.py`."""
 SITES_VARIABLE = "VRAMGUARD_SITES"
@@ -115,9 +116,6 @@ class MeasuredProcess:
         full = out_of_memory_in(self._error)
         readings = self._meter.end_each(full)
         self._stack.close()
-        snapshot = self._meter.snapshot()
-        if snapshot is not None:
-            write_snapshot(snapshot, _record(SNAPSHOT_ENDING))
         gaps = gaps_in(self._values.log)
         if gaps:
             _write_unmeasured("; ".join(gaps))
@@ -125,6 +123,9 @@ class MeasuredProcess:
             _write_unmeasured(f"the process ended with {type(self._error).__name__}: {self._error}")
         else:
             _write(*(self._annotated(device, reading) for device, reading in sorted(readings.items())))
+        snapshot = self._meter.snapshot()
+        if snapshot is not None:  # comes last, since what was measured counts without it
+            write_snapshot(snapshot, _record(SNAPSHOT_ENDING))
 
     def _annotated(self, device: int, reading: Measurement | OutOfMemory) -> tuple[int, Reading]:
         ranks = self._ranks

@@ -17,7 +17,7 @@ from pytest_vramguard.meter.blocks import Block
 from pytest_vramguard.meter.meter import Meter, clean
 from pytest_vramguard.meter.modules import collapsed, paths_below
 from pytest_vramguard.meter.origins import origins_of
-from pytest_vramguard.reading import Measurement, Origins, Site
+from pytest_vramguard.reading import Measurement, Origins, OutOfMemory, Site
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,6 +138,23 @@ def test_timed_steps_are_not_looked_into() -> None:
     assert [(f"{line_of('kept.append(layer')} in watched", ROWS * WIDTH * 4)] == [
         (held.site.line, held.size_bytes) for held in reading.origins.survivors
     ]
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_what_was_refused(foreign: bool) -> None:  # noqa: FBT001 (a parameter of the test)
+    """Of the allocator's own out-of-memory the refused allocation is known; one of a library is no earlier one's."""
+    clean()
+    meter = Meter(timed=False, warmup_steps=1, target_context_bytes=0, measures_context=True, sites_below=HERE.parent)
+    meter.begin()
+    with pytest.raises(torch.OutOfMemoryError) as caught:
+        torch.empty(2**42, dtype=torch.uint8, device="cuda")
+    error = RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED") if foreign else caught.value
+
+    reading = meter.end(error)
+
+    assert isinstance(reading, OutOfMemory)
+    refused = None if reading.refused is None else (reading.refused.site.line, reading.refused.size_bytes)
+    assert refused == (None if foreign else (f"{line_of('torch.empty(2**42')} in test_what_was_refused", 2**42))
 
 
 def test_lines_are_the_users_and_the_librarys(origins: Origins) -> None:

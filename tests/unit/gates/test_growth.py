@@ -215,6 +215,7 @@ def test_what_filled_the_card() -> None:
     assert "out of memory in phase 'load', with 3.00 GiB more allocated than the baseline" == verdicts[0].reason
     assert "at train.py:9 in keep: +3.00 GiB" in verdicts[0].causes
     assert ("environment: unchanged",) == verdicts[1].causes
+    assert () == judged(ShrinkGate, "1%", above, reference=reference).causes
 
 
 def test_not_measured_is_not_judged() -> None:

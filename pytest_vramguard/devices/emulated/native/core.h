@@ -300,8 +300,8 @@ VG_API void vg_capture_dependencies(const void *stream, vg_node ***nodes, size_t
 VG_API vg_capture_mode vg_capture_exchange_mode(vg_capture_mode mode);
 /* Called before what may wait for the card (allocation, release, a synchronous copy): an error if a capture forbids it now. */
 VG_API vg_status vg_may_wait(void);
-/* Waits for the whole card, for an event, for a stream, or (not counted) asks whether a stream may be waited for. All are errors
- * where a capture forbids them. */
+/* Waits for the whole card, for an event, for a stream, or (not counted) asks whether a stream may be waited for, which is answered
+ * as if it were done: only loops ask for that. All are errors where a capture forbids them. */
 VG_API vg_status vg_synchronise(void);
 VG_API vg_status vg_event_synchronise(const vg_event *event);
 VG_API vg_status vg_stream_synchronise(const void *stream);
