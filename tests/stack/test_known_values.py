@@ -17,6 +17,7 @@ from pytest_vramguard.devices.emulated.known.threads import entered_by_threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from pytest_vramguard.devices.emulated.known.mode import KnownValues
 
@@ -84,6 +85,8 @@ OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
     "index_select": lambda x: x.index_select(1, x[0].clamp(0, COLUMNS - 1)),
     "index_add": lambda x: torch.zeros_like(x).index_add_(1, x[0].clamp(0, COLUMNS - 1), x),
     "scatter_add": lambda x: torch.zeros(8, dtype=x.dtype, device=x.device).scatter_add_(0, x[0].clamp(0, 7), x[1]),
+    "repeated": lambda x: x.repeat_interleave(3, dim=1),
+    "tiled": lambda x: x.tile(2, 2),
     "created on the card": lambda x: torch.arange(x.numel(), device=x.device) % 3,
 }
 
@@ -104,14 +107,29 @@ def _with_first_column(x: Tensor, value: int) -> Tensor:
     return x
 
 
+in_grad_modes = pytest.mark.parametrize("grad_mode", [torch.enable_grad, torch.inference_mode])
+"""Autograd takes composite operators apart; in inference mode they come whole."""
+READS: dict[str, Callable[[Tensor], object]] = {
+    "item": Tensor.item,
+    "cpu": lambda x: x.cpu().item(),
+    "to": lambda x: x.to("cpu", torch.int8).item(),
+    "bool": bool,
+    "tolist": lambda x: x[None].tolist()[0],
+}
+
+
+@in_grad_modes
 @pytest.mark.parametrize("operator", OPERATORS.values(), ids=OPERATORS.keys())
 @settings(max_examples=20, deadline=None)
 @given(rows=whole_numbers)
-def test_equals_the_cpu(operator: Callable[[Tensor], Tensor], rows: list[list[int]]) -> None:
+def test_equals_the_cpu(
+    operator: Callable[[Tensor], Tensor], grad_mode: Callable[[], AbstractContextManager[object]], rows: list[list[int]]
+) -> None:
     """A small result that follows from host values has the values that the CPU computes."""
-    expected = operator(torch.tensor(rows, dtype=torch.int64))
+    with grad_mode():
+        expected = operator(torch.tensor(rows, dtype=torch.int64))
 
-    found = operator(known(rows))
+        found = operator(known(rows))
 
     assert found.is_cuda
     assert expected.tolist() == found.tolist()
@@ -140,23 +158,31 @@ def test_gradient_through_a_masked_large_tensor() -> None:
     assert LARGE == hidden.grad.shape == source.grad.shape
 
 
-def test_unknown_value_is_read_as_zero_and_reported(values: KnownValues) -> None:
+@in_grad_modes
+@pytest.mark.parametrize("read", READS.values(), ids=READS.keys())
+def test_unknown_value_is_read_as_zero_and_reported(
+    values: KnownValues, read: Callable[[Tensor], object], grad_mode: Callable[[], AbstractContextManager[object]]
+) -> None:
     """A value that a kernel would have computed is read as 0, with the place that read it."""
     before = values.log.reads.total()
 
-    found = (torch.rand(LARGE, device="cuda") > 0.5).sum().item()
+    with grad_mode():
+        found = read((torch.rand(LARGE, device="cuda") > 0.5).sum())
 
     assert 0 == found
     assert before + 1 == values.log.reads.total()
     assert any("test_known_values.py" in place for place in values.log.reads)
 
 
-def test_reading_a_loss_is_counted_apart(values: KnownValues) -> None:
+@in_grad_modes
+def test_reading_a_loss_is_counted_apart(values: KnownValues, grad_mode: Callable[[], AbstractContextManager[object]]) -> None:
     """A floating-point number is mostly read to be printed: it is 0, and its places are not among those of counts."""
     reads, metrics = values.log.reads.total(), values.log.metrics.total()
-    loss = torch.rand(LARGE, device="cuda").mean()
 
-    assert 0.0 == loss.item() == loss.cpu() == torch.stack([loss, loss]).tolist()[1]
+    with grad_mode():
+        loss = torch.rand(LARGE, device="cuda").mean()
+
+        assert 0.0 == loss.item() == loss.cpu() == torch.stack([loss, loss]).tolist()[1]
     assert (reads, metrics + 3) == (values.log.reads.total(), values.log.metrics.total())
     assert any("test_known_values.py" in place for place in values.log.metrics)
 
@@ -218,11 +244,16 @@ def test_times_are_reported(values: KnownValues) -> None:
     assert 1 == sum(times for place, times in values.log.times.items() if "test_known_values.py" in place)
 
 
-def test_shape_from_an_unknown_value_is_reported(values: KnownValues) -> None:
+@in_grad_modes
+@pytest.mark.parametrize("shaped", [Tensor.nonzero, torch.where, torch.argwhere])
+def test_shape_from_an_unknown_value_is_reported(
+    values: KnownValues, shaped: Callable[[Tensor], object], grad_mode: Callable[[], AbstractContextManager[object]]
+) -> None:
     """A shape that an unknown value decides is reported with operator and place, so that the case is not judged."""
     before = values.log.shapes.total()
 
-    (torch.rand(8, device="cuda") > 0.5).nonzero()
+    with grad_mode():
+        shaped(torch.rand(8, device="cuda") > 0.5)
 
     assert before + 1 == values.log.shapes.total()
     assert any(place.startswith("nonzero at ") and "test_known_values.py" in place for place in values.log.shapes)

@@ -87,6 +87,7 @@ class KnownValues(TorchDispatchMode):
             Kind.INDEXED: self._indexed,
             Kind.MASKED_SCATTER_BACKWARD: shapes.masked_scatter_backward,
             Kind.COLLECTIVE: self._collective,
+            Kind.COMPOSITE: self._composite,
         }
 
     def run_alone(self, present_ranks: tuple[int, ...]) -> None:
@@ -283,6 +284,11 @@ class KnownValues(TorchDispatchMode):
         with self:
             result = on_card(func, *args, **kwargs)
         return self._valued(result, func, args, kwargs) if known else result
+
+    def _composite(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
+        """Take an operator apart with this mode inside it, which sees what it is made of."""
+        with self:
+            return func.decompose(*args, **kwargs)
 
     def _indexed(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Index with numbers as any operator, with a mask as one that values shape."""

@@ -121,6 +121,8 @@ class Kind(Enum):
     MASKED_SCATTER_BACKWARD = "masked_scatter_backward"
     COLLECTIVE = "collective"
     """From the inputs of several processes."""
+    COMPOSITE = "composite"
+    """By other operators. Autograd takes it apart before anybody sees it; in inference mode nobody has."""
 
 
 FUNCTIONAL_KINDS: Final = {
@@ -188,8 +190,13 @@ def _planned(operator: OpOverload) -> Plan:
 
 
 def _kind(operator: OpOverload) -> Kind:
+    if is_composite(operator) and operator._schema.name not in CHECKING:
+        return Kind.COMPOSITE
+    return _kind_by_name(operator) or _kind_by_schema(operator)
+
+
+def _kind_by_name(operator: OpOverload) -> Kind | None:
     schema = operator._schema
-    name = schema.name
     by_name = {
         **({} if schema.is_mutable else FUNCTIONAL_KINDS),
         **dict.fromkeys(READS, Kind.READ),
@@ -201,8 +208,12 @@ def _kind(operator: OpOverload) -> Kind:
         "aten::lift_fresh_copy": Kind.LIFTED,
         "aten::masked_scatter_backward": Kind.MASKED_SCATTER_BACKWARD,
     }
-    if name in by_name:
-        return by_name[name]
+    return by_name.get(schema.name)
+
+
+def _kind_by_schema(operator: OpOverload) -> Kind:
+    schema = operator._schema
+    name = schema.name
     if not name.startswith(("aten::", "prims::")):
         return Kind.COLLECTIVE if name.startswith(COLLECTIVES) and name not in NO_COLLECTIVES else Kind.OPAQUE
     if operator.is_view:
@@ -213,3 +224,11 @@ def _kind(operator: OpOverload) -> Kind:
         return Kind.MUTATING
     takes_tensors = any("Tensor" in str(argument.type) for argument in schema.arguments)
     return Kind.PURE if takes_tensors else Kind.CREATION
+
+
+def is_composite(operator: OpOverload) -> bool:
+    """Return whether other operators do its work on a card."""
+    composite, cuda = (
+        torch._C._dispatch_has_kernel_for_dispatch_key(operator.name(), key) for key in ("CompositeImplicitAutograd", "CUDA")
+    )
+    return bool(composite and not cuda)

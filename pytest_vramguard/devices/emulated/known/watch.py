@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_vramguard.devices.emulated import libraries
 from pytest_vramguard.devices.emulated.known.event_times import event_times_seen
+from pytest_vramguard.devices.emulated.known.printed import printed_from_host
 from pytest_vramguard.devices.emulated.known.threads import entered_by_threads
 from pytest_vramguard.devices.emulated.known.triton_writes import triton_writes_seen
 
@@ -23,6 +24,7 @@ def watching(values: KnownValues) -> Iterator[None]:
         triton_writes_seen(values.known.forget),
         event_times_seen(values.log.note_time),
         entered_by_threads(values),
+        printed_from_host(values),
         values,
     ):
         try:
