@@ -1,12 +1,13 @@
-"""Training steps as the MetaMathQA comparison of PEFT does them, with given lengths.
+"""Training steps and answers as the MetaMathQA comparison of PEFT makes them, with given lengths.
 
-Follows method_comparison/MetaMathQA/run.py and utils.py of huggingface/peft, read at 5fe7f8f8a (cache emptied after every step)
-and at 5d602fdb (after every tenth): what is alive, and in which order it comes and goes.
+Follows method_comparison/MetaMathQA/run.py and utils.py of huggingface/peft, read at 5fe7f8f8a (cache emptied after every
+step), at 8be1a16f5 (after every tenth) and at d787f51bb: what is alive, and in which order it comes and goes.
 """
 
 from __future__ import annotations
 
 import gc
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from pytest_vramguard.recipes.releases import DTYPE_KEY
 
 WIKI_BATCH = (4, 768)
 """Shape of the largest batch that measures the loss on Wikipedia."""
+VALIDATION_NEW_TOKENS = 2
+"""Of an answer on the way: what the question needs is more than what steps left in the cache, the rest of the answer is not."""
 
 
 def run(settings: dict[str, Any]) -> dict[str, Any]:
@@ -32,15 +35,33 @@ def run(settings: dict[str, Any]) -> dict[str, Any]:
     start_bytes = torch.cuda.max_memory_reserved()
     model = _model(settings)
     optimizer = _optimizer(model, train)
-    scheduler = get_cosine_schedule_with_warmup(optimizer, num_warmup_steps=500, num_training_steps=5000)
     if train.get("init_kv_cache_prefix"):
         _prefix_from_text(model, train["init_kv_cache_prefix"])
+    model.eval()
     if settings["wiki_loss_passes"]:
-        model.eval()
+        with model.disable_adapter() if settings["wiki_loss_of_base"] and hasattr(model, "peft_config") else nullcontext():
+            _wiki_loss(model)
+    _outputs, allocated, reserved = _steps(model, optimizer, settings)  # which live until the function ends, as there
+    model.eval()
+    for tokens in settings["tests"]:
+        _answer(model, tokens, train["batch_size_eval"], train["generation_kwargs"])
+    if settings["wiki_loss_passes"]:
         _wiki_loss(model)
-    model.train()
+    return {
+        "allocated_bytes": [count - start_bytes for count in allocated],
+        "reserved_bytes": [count - start_bytes for count in reserved],
+        "max_reserved_bytes": torch.cuda.max_memory_reserved() - start_bytes,
+    }
+
+
+def _steps(model: Any, optimizer: Any, settings: dict[str, Any]) -> tuple[Any, list[int], list[int]]:
+    """Do the steps; return the last outputs, and the bytes allocated and reserved after each step."""
+    train = settings["train_config"]
+    scheduler = get_cosine_schedule_with_warmup(optimizer, num_warmup_steps=500, num_training_steps=5000)
+    allocates = settings["method"] in ("ADALORA", "ADAMSS") and hasattr(model.base_model, "update_and_allocate")
     allocated, reserved = [], []
     outputs = None
+    model.train()
     gc.collect()
     gc.freeze()  # the steps' own garbage is collected as in the original; what is there already takes most of the time
     for step, lengths in settings["steps"]:
@@ -54,20 +75,20 @@ def run(settings: dict[str, Any]) -> dict[str, Any]:
             torch.nn.utils.clip_grad_norm_(model.parameters(), train["grad_norm_clip"])
         optimizer.step()
         scheduler.step()
-        if hasattr(getattr(model, "base_model", None), "update_and_allocate") and settings["method"] in ("ADALORA", "ADAMSS"):
+        if allocates:
             model.base_model.update_and_allocate(step)
         loss.item()
-        allocated.append(torch.cuda.memory_allocated() - start_bytes)
-        reserved.append(torch.cuda.memory_reserved() - start_bytes)
+        allocated.append(torch.cuda.memory_allocated())
+        reserved.append(torch.cuda.memory_reserved())
+        if step in settings["validated_after"]:
+            model.eval()
+            _answer(model, settings["validation"], train["batch_size_eval"], {"max_new_tokens": VALIDATION_NEW_TOKENS})
+            model.train()
         if step % settings["empty_cache_every"] == 0:
             torch.cuda.empty_cache()
             if settings["empty_cache_every"] == 1:
                 gc.collect()
-    return {
-        "allocated_bytes": allocated,
-        "reserved_bytes": reserved,
-        "max_reserved_bytes": torch.cuda.max_memory_reserved() - start_bytes,
-    }
+    return outputs, allocated, reserved
 
 
 def _model(settings: dict[str, Any]) -> Any:
@@ -166,12 +187,22 @@ def _batch(lengths: list[int]) -> dict[str, torch.Tensor]:
 
 
 @torch.inference_mode()
-def _wiki_loss(model: Any) -> None:
-    """Do what measures the loss on Wikipedia, with the adapter off, for its largest batch."""
-    from contextlib import nullcontext
+def _answer(model: Any, tokens: int, count: int, limits: dict[str, int]) -> None:
+    """Answer a batch of questions, the longest of so many tokens, padded on the left; no answer ends before its limit."""
+    from transformers import GenerationConfig
 
-    with model.disable_adapter() if hasattr(model, "peft_config") else nullcontext():
-        batch = _batch([WIKI_BATCH[1]] * WIKI_BATCH[0])
-        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
-        for logit, target in zip(logits, batch["input_ids"], strict=True):
-            torch.nn.functional.cross_entropy(logit[:-1], target[1:], reduction="none")
+    batch = _batch([tokens] + [tokens // 2] * (count - 1))
+    mask = batch["attention_mask"].flip(1)
+    model.generation_config.eos_token_id = None
+    config = GenerationConfig(**limits, pad_token_id=5)
+    model.generate(input_ids=batch["input_ids"], attention_mask=mask, generation_config=config)
+
+
+@torch.inference_mode()
+def _wiki_loss(model: Any) -> None:
+    """Do what measures the loss on Wikipedia, for its largest batch."""
+    batch = _batch([WIKI_BATCH[1]] * WIKI_BATCH[0])
+    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    for logit, target in zip(logits, batch["input_ids"], strict=True):
+        of_tokens = logit[-len(target) :]  # those of virtual tokens stand before
+        torch.nn.functional.cross_entropy(of_tokens[:-1], target[1:], reduction="none")

@@ -13,10 +13,19 @@ from typing import Any
 import torch
 from adamw_of_torch_2_0 import OldAdamW
 from qwen_model import Qwen, QwenConfig
+from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainingArguments
 
 
-class TrainerOfOldTorch(Trainer):
+class OrderedTrainer(Trainer):
+    """Takes the samples in the order in which they are given."""
+
+    def _get_train_sampler(self) -> SequentialSampler:
+        """Return what says the order."""
+        return SequentialSampler(self.train_dataset)
+
+
+class TrainerOfOldTorch(OrderedTrainer):
     """Trains with the optimizer that torch 2.0 had."""
 
     def create_optimizer(self) -> torch.optim.Optimizer:
@@ -95,5 +104,5 @@ def train(model: Any, samples: list[dict[str, torch.Tensor]], settings: dict[str
             report_to=[],
             optim="adamw_torch",
         )
-        trainer = TrainerOfOldTorch if settings.get("torch") == "2.0" else Trainer
+        trainer = TrainerOfOldTorch if settings.get("torch") == "2.0" else OrderedTrainer
         trainer(model=model, args=arguments, train_dataset=samples).train()

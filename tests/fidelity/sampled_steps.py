@@ -1,0 +1,104 @@
+"""The few steps that stand for all of a MetaMathQA run, and what memory all of them would have reserved.
+
+They are a short batch, one whole typical bucket, three batches each of the tens before questions are answered and of other
+buckets, and the half with the long batches of the bucket that has the longest of all; the cache is emptied between them. What
+is taken over all steps comes from a curve through the sampled ones, applied to the lengths of all. Allocated is a straight line
+over the padded tokens, since what lives after a step are its outputs. Reserved, where the cache was emptied after every step,
+are lines between the sampled numbers of tokens, after what the outputs of the step before add, which live until the forward
+pass is through; where it was emptied after every tenth, lines over the longest batch since then, for each place in the ten.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from tests.fidelity.fits import least_squares, line_through
+from tests.fidelity.lengths import Batch, Step, Stream
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Block: TypeAlias = tuple[Step, ...]
+
+OTHER_BUCKETS: Final = (0.98, 0.65, 0.35, 0.1)
+"""Buckets of which three batches are run, by their place in the order of their longest batches."""
+FIRST_NUMBER: Final = 2000
+"""Number of the first sampled step: methods that change their ranks on the way do so by the number."""
+VALIDATIONS: Final = 10
+"""Of the answers to questions on the way, how many are sampled at most: those after the longest batches."""
+FIRST_VALIDATED: Final = 3
+"""Place among the blocks of the first after which questions are answered."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampledSteps:
+    """Steps of a run in blocks between which the cache is emptied; the first is a short batch alone."""
+
+    stream: Stream
+    blocks: tuple[Block, ...]
+
+    @property
+    def steps(self) -> list[Step]:
+        """The steps in the order in which they are run."""
+        return [step for block in self.blocks for step in block]
+
+    @property
+    def numbered(self) -> list[tuple[int, Batch]]:
+        """The batches that are run, each with the number of its step: the last of a block has one at which ten are full."""
+        return [
+            (FIRST_NUMBER + 10 * index + (10 if place == len(block) else place), step.batch)
+            for index, block in enumerate(self.blocks)
+            for place, step in enumerate(block, start=1)
+        ]
+
+    @property
+    def validated_after(self) -> list[int]:
+        """Numbers of the steps after which questions are answered."""
+        last = len(self.blocks) - len(OTHER_BUCKETS) - 1
+        return [FIRST_NUMBER + 10 * (place + 1) for place in range(FIRST_VALIDATED, last)]
+
+
+def sampled(stream: Stream, validated_every: int) -> SampledSteps:
+    """Return the steps that stand for those of `stream`, of which every so many questions are answered.
+
+    As in the whole run, a bucket's first batch follows the last and shortest of another. Mostly the first two and the last are
+    run: after the second batch the reserved memory of ten grows no more.
+    """
+    typical, longest = stream.bucket_at(0.5), stream.bucket_at(1)
+    tens = (stream.steps[last - 10 : last] for last in range(validated_every, len(stream.steps) + 1, validated_every))
+    validated = sorted(tens, key=lambda steps: steps[0].longest)[-VALIDATIONS:]
+    parts = ((*block[:2], block[-1]) for block in (*validated, *map(stream.bucket_at, OTHER_BUCKETS)))
+    return SampledSteps(stream=stream, blocks=(typical[-1:], typical[:10], typical[10:], *parts, longest[:10]))
+
+
+def reserved_after_every_step(reserved: Sequence[float], sample: SampledSteps) -> list[float]:
+    """Return the memory reserved after each of all steps, where the cache was emptied after each.
+
+    What a token of the step before adds comes from a parabola with it through all sampled steps.
+    """
+    steps = sample.steps
+    formers = [0.0, *(float(step.longest) for step in steps[:-1])]
+    rows = [[1.0, step.longest, step.longest**2, former] for step, former in zip(steps, formers, strict=True)]
+    per_former = least_squares(rows[1:], reserved[1:])[-1]
+    found: dict[int, list[float]] = {}
+    for step, value, former in zip(steps, reserved, formers, strict=True):
+        found.setdefault(step.longest, []).append(value - per_former * former)
+    points = [(float(length), statistics.fmean(values)) for length, values in sorted(found.items())]
+    return [line_through(points, step.longest) + per_former * step.former for step in sample.stream.steps]
+
+
+def reserved_after_every_tenth(reserved: Sequence[float], sample: SampledSteps) -> list[float]:
+    """Return the memory reserved after each of all steps, where the cache was emptied after every tenth."""
+    points, first = [], 1
+    for block in sample.blocks[1:]:
+        values = list(reserved[first : first + len(block)])
+        points.append((block[0].longest, values + values[-1:] * (10 - len(values))))
+        first += len(block)
+    points.sort()
+    found = []
+    for start in range(0, len(sample.stream.steps), 10):
+        longest = sample.stream.steps[start].longest
+        found += [line_through([(length, values[place]) for length, values in points], longest) for place in range(10)]
+    return found

@@ -1,0 +1,61 @@
+"""The steps that stand for all of a MetaMathQA run."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fidelity.lengths import stream
+from tests.fidelity.sampled_steps import (
+    VALIDATIONS,
+    SampledSteps,
+    reserved_after_every_step,
+    reserved_after_every_tenth,
+    sampled,
+)
+
+
+@pytest.fixture(scope="module")
+def sample() -> SampledSteps:
+    """Return the steps of a run that answers questions every 250 steps."""
+    return sampled(stream(), 250)
+
+
+def test_questions_are_answered_where_the_run_does(sample: SampledSteps) -> None:
+    """Each sampled answer follows the last of ten steps after which the run answers too, and the cache is emptied there."""
+    batches = dict(sample.numbered)
+    answered_after = [step.batch for step in sample.stream.steps[249::250]]
+
+    assert VALIDATIONS == len(sample.validated_after)
+    assert all(batches[number] in answered_after for number in sample.validated_after)
+    assert all(number % 10 == 0 for number in sample.validated_after)
+
+
+def test_a_short_run_has_as_many_answers_as_it_has() -> None:
+    """A run of 3000 steps that answers every 500 does so six times."""
+    assert 6 == len(sampled(stream(3000), 500).validated_after)
+
+
+def test_the_cache_is_emptied_after_each_block(sample: SampledSteps) -> None:
+    """As many steps have a number at which ten are full as there are blocks, and the longest batch of all is among them."""
+    assert len(sample.blocks) == sum(number % 10 == 0 for number, _ in sample.numbered)
+    assert max(step.longest for step in sample.stream.steps) in [step.longest for step in sample.steps]
+
+
+def test_reserved_of_steps_between_the_sampled_ones(sample: SampledSteps) -> None:
+    """What grows with the tokens of a batch and of the one before is found for every step of the run."""
+    formers = [0, *(step.longest for step in sample.steps[:-1])]
+    reserved = [1e9 + 2e6 * step.longest + 3e5 * former for step, former in zip(sample.steps, formers, strict=True)]
+
+    found = reserved_after_every_step(reserved, sample)
+
+    assert [1e9 + 2e6 * step.longest + 3e5 * step.former for step in sample.stream.steps] == pytest.approx(found)
+
+
+def test_reserved_of_tens_between_the_sampled_ones(sample: SampledSteps) -> None:
+    """What grows with the longest batch since the cache was emptied is found for every step of the run."""
+    reserved = [1e9 + 2e6 * block[0].longest for block in sample.blocks for _ in block]
+    steps = sample.stream.steps
+
+    found = reserved_after_every_tenth(reserved, sample)
+
+    assert [1e9 + 2e6 * steps[index - index % 10].longest for index in range(len(steps))] == pytest.approx(found)
