@@ -74,7 +74,15 @@ class Library:
         return (self.own_version or self.soname) if self.versioned else ""
 
 
-RUNTIME_SOURCES = ("cudart.c", "cudart_memory.c", "cudart_pools.c", "cudart_code.c", "cudart_queue.c", "cudart_graphs.c")
+RUNTIME_SOURCES = (
+    "cudart.c",
+    "cudart_memory.c",
+    "cudart_pools.c",
+    "cudart_binaries.c",
+    "cudart_code.c",
+    "cudart_queue.c",
+    "cudart_graphs.c",
+)
 DRIVER_SOURCES = ("cuda.c", "cuda_memory.c", "cuda_virtual.c", "cuda_pools.c", "cuda_code.c", "cuda_queue.c", "cuda_graphs.c")
 CUDNN_SOURCES = ("cudnn.c", "cudnn_graph.c", "cudnn_workspace.c")
 LIBRARIES = (

@@ -60,12 +60,7 @@ cudaError_t __cudaPopCallConfiguration(dim3 *grid, dim3 *block, size_t *shared_b
 cudaError_t __cudaGetKernel(cudaKernel_t *kernel, const void *function);
 cudaError_t __cudaLaunchKernel(cudaKernel_t kernel, dim3 grid, dim3 block, void **arguments, size_t shared_bytes, cudaStream_t stream);
 
-void **__cudaRegisterFatBinary(void *binary)
-{
-    static void *handle; /* nothing is looked up in it */
-    (void)binary;
-    return &handle;
-}
+void **__cudaRegisterFatBinary(void *binary) { return binary; } /* it is its own handle */
 
 void __cudaRegisterFatBinaryEnd(void **handle) { (void)handle; }
 void __cudaUnregisterFatBinary(void **handle) { (void)handle; }
@@ -78,8 +73,9 @@ char __cudaInitModule(void **handle)
 void __cudaRegisterFunction(void **handle, const char *host_function, char *device_function, const char *device_name, int thread_limit,
                             void *thread_id, void *block_id, void *block_dim, void *grid_dim, int *warp_size)
 {
-    (void)handle, (void)host_function, (void)device_function, (void)device_name, (void)thread_limit;
+    (void)device_function, (void)device_name, (void)thread_limit;
     (void)thread_id, (void)block_id, (void)block_dim, (void)grid_dim, (void)warp_size;
+    vg_register_function(host_function, handle);
 }
 
 void __cudaRegisterVar(void **handle, char *symbol, char *address, const char *name, int external, size_t size_bytes, int constant, int global)
@@ -179,12 +175,11 @@ cudaError_t cudaStreamAddCallback(cudaStream_t stream, cudaStreamCallback_t call
  * They bound the size of grids, never the size of tensors. */
 cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *attributes, const void *function)
 {
-    (void)function;
     const vg_card *card = vg_the_card();
     memset(attributes, 0, sizeof *attributes);
     attributes->maxThreadsPerBlock = 1024;
     attributes->numRegs = 32;
-    attributes->binaryVersion = attributes->ptxVersion = card->major * 10 + card->minor;
+    attributes->binaryVersion = attributes->ptxVersion = vg_built_for(function, card->major * 10 + card->minor);
     attributes->maxDynamicSharedSizeBytes = 48 * 1024;
     return cudaSuccess;
 }

@@ -35,6 +35,11 @@ static inline cudaError_t refuse(const char *name)
     return done((cudaError_t)vg_refuse(name, cudaErrorNotSupported));
 }
 
+/* Of device functions, which have the address of a function of the host: what binary one comes from, and for which version of
+ * cards (86 for 8.6) the code was built that a card of version `card` would run; `card` itself where that is not known. */
+void vg_register_function(const void *function, void **binary);
+int vg_built_for(const void *function, int card);
+
 static inline bool device_known(int device)
 {
     return device >= 0 && device < vg_card_count();
