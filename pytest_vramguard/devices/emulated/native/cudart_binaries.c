@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct {
     int magic, version;
@@ -81,20 +82,25 @@ int vg_built_for(const void *function, int card)
     const wrapper *binary = binary_of(function);
     if (binary == NULL || binary->magic != WRAPPER_MAGIC || binary->data == NULL)
         return card;
-    const header *start = (const header *)binary->data;
-    if (start->magic != HEADER_MAGIC)
+    header start;
+    memcpy(&start, binary->data, sizeof start);
+    if (start.magic != HEADER_MAGIC)
         return card;
     int best[] = {[PTX] = 0, [MACHINE_CODE] = 0};
-    const unsigned char *place = binary->data + start->header_bytes, *end = place + start->entries_bytes;
-    while (place < end && (size_t)(end - place) >= sizeof(entry)) {
-        const entry *at = (const entry *)place;
-        int built_for = (int)at->built_for;
-        int runs = built_for <= card && (at->kind == PTX || (at->kind == MACHINE_CODE && built_for / 10 == card / 10));
-        if (runs && built_for > best[at->kind])
-            best[at->kind] = built_for;
-        if (at->header_bytes + at->payload_bytes == 0)
+    const unsigned char *place = binary->data + start.header_bytes;
+    uint64_t left_bytes = start.entries_bytes;
+    while (left_bytes >= sizeof(entry)) {
+        entry at;
+        memcpy(&at, place, sizeof at);
+        int built_for = (int)at.built_for;
+        int runs = built_for <= card && (at.kind == PTX || (at.kind == MACHINE_CODE && built_for / 10 == card / 10));
+        if (runs && built_for > best[at.kind])
+            best[at.kind] = built_for;
+        uint64_t entry_bytes = at.header_bytes + at.payload_bytes;
+        if (entry_bytes == 0 || entry_bytes > left_bytes)
             break;
-        place += at->header_bytes + at->payload_bytes;
+        place += entry_bytes;
+        left_bytes -= entry_bytes;
     }
     return best[MACHINE_CODE] ? best[MACHINE_CODE] : best[PTX] ? best[PTX] : card;
 }
