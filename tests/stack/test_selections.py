@@ -27,11 +27,9 @@ print(torch.cuda.get_device_capability())
 """
 
 
-@pytest.mark.parametrize(
-    ("card", "capability"), [("t4", (7, 5)), ("rtx4090", (8, 9)), ("h100-80", (9, 0)), ("rtx5090", (12, 0))]
-)
-def test_sorting_and_selecting_on_each_generation(card: str, capability: tuple[int, int]) -> None:
-    """No build of torch has code for 8.9, whose cards run that of 8.6; the others have their own."""
+@pytest.mark.parametrize(("card", "capability"), [("rtx4090", (8, 9)), ("rtx5090", (12, 0))])
+def test_sorting_and_selecting(card: str, capability: tuple[int, int]) -> None:
+    """No build of torch has code for 8.9, whose cards run that of 8.6; others have their own."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("VRAMGUARD_")}
     done = subprocess.run(
         (sys.executable, "-W", "ignore", "-c", PROGRAM, card),
