@@ -33,7 +33,7 @@ ORDERS: Final = {512: 21, 1024: 28, 2048: 2, 4096: 14, 8192: 32}
 is the median."""
 LOWERED: Final = (
     "torch 2.1.2, transformers 4.36.2 and PEFT 0.7.1 stand for 2.1.1 and ms-swift's Trainer and tuners; lengths are drawn from"
-    " a log-normal distribution of the published mean and spread, 240 samples for a thousand or more, in a fitted order"
+    " a log-normal distribution of the published mean and spread, 240 samples for a thousand or more, in one of forty orders"
 )
 
 

@@ -6,13 +6,11 @@ Each test runs `allocator_program.py` in a process of its own, for torch reads `
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.stack.processes import printed_by
 
 pytestmark = [pytest.mark.stack]
 
@@ -21,18 +19,8 @@ NOTHING = {"allocated": 0, "reserved": 0, "driver": 0}
 
 def told(name: str, configuration: str = "") -> dict[str, Any]:
     """Run a part of the program under a configuration and return what it saw."""
-    command = (sys.executable, "-W", "ignore", "-m", "tests.stack.allocator_program", name)
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("VRAMGUARD_")}
-    done = subprocess.run(
-        command,
-        env={**clean, "PYTORCH_ALLOC_CONF": configuration, "HF_HUB_OFFLINE": "1"},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert 0 == done.returncode, done.stderr
-    seen: dict[str, Any] = json.loads(done.stdout)
+    printed = printed_by("-m", "tests.stack.allocator_program", name, PYTORCH_ALLOC_CONF=configuration)
+    seen: dict[str, Any] = json.loads(printed)
     return seen
 
 

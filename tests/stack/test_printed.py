@@ -65,8 +65,8 @@ def test_an_unknown_loss_is_shown_as_zero_and_counted(
 
 
 def test_a_large_unknown_tensor_is_shown_in_part() -> None:
-    """A weight of 4 GiB is shown by its edges."""
-    text = repr(torch.empty(2**15, 2**15, device="cuda"))
+    """A weight is shown by its edges."""
+    text = repr(torch.empty(2**12, 2**12, device="cuda"))
 
     assert "[0., 0., 0.,  ..., 0., 0., 0.]" in text
     assert text.endswith("device='cuda:0')")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+
+from tests.stack.processes import printed_by
 
 pytestmark = [pytest.mark.stack]
 
@@ -30,14 +27,4 @@ print(torch.cuda.get_device_capability())
 @pytest.mark.parametrize(("card", "capability"), [("rtx4090", (8, 9)), ("rtx5090", (12, 0))])
 def test_sorting_and_selecting(card: str, capability: tuple[int, int]) -> None:
     """No build of torch has code for 8.9, whose cards run that of 8.6; others have their own."""
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("VRAMGUARD_")}
-    done = subprocess.run(
-        (sys.executable, "-W", "ignore", "-c", PROGRAM, card),
-        env=clean,
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert f"{capability}\n" == done.stdout, done.stderr
+    assert f"{capability}\n" == printed_by("-c", PROGRAM, card)

@@ -12,19 +12,21 @@ from tests.contract.native.libraries import SUCCESS, Libraries, card_text
 
 WRAPPER_MAGIC, HEADER_MAGIC = 0x466243B1, 0xBA55ED50
 PTX, MACHINE_CODE = 1, 2
-TORCH = ((MACHINE_CODE, 75), (MACHINE_CODE, 80), (MACHINE_CODE, 86), (MACHINE_CODE, 90), (MACHINE_CODE, 120))
+TORCH = tuple((MACHINE_CODE, version) for version in (75, 80, 86, 90, 120))
 
 addresses = itertools.count(1 << 40, 16)
 kept: list[object] = []
 """What the library points to, which lives as long as the process in a real program too."""
 
 
-def wrapped(entries: tuple[tuple[int, int], ...], *, magic: int = WRAPPER_MAGIC, header_magic: int = HEADER_MAGIC) -> int:
-    """Return the address of the wrapper of a binary with code of these kinds and versions, a few bytes each."""
-    payload = b"".join(
-        struct.pack("<HHIQ3II", kind, 0x101, 64, 24, 0, 0, 0, version).ljust(64 + 24, b"\0") for kind, version in entries
-    )
-    data = ctypes.create_string_buffer(struct.pack("<IHHQ", header_magic, 1, 16, len(payload)) + payload)
+def entry(kind: int, version: int, *, header_bytes: int = 64) -> bytes:
+    """Return code of a kind for a version of cards, a few bytes of it."""
+    return struct.pack("<HHIQ3II", kind, 0x101, header_bytes, header_bytes and 24, 0, 0, 0, version).ljust(64 + 24, b"\0")
+
+
+def wrapped(entries: bytes, *, magic: int = WRAPPER_MAGIC, header_magic: int = HEADER_MAGIC) -> int:
+    """Return the address of the wrapper of a binary."""
+    data = ctypes.create_string_buffer(struct.pack("<IHHQ", header_magic, 1, 16, len(entries)) + entries)
     wrapper = ctypes.create_string_buffer(struct.pack("<iiQQ", magic, 1, ctypes.addressof(data), 0))
     kept.extend((data, wrapper))
     return ctypes.addressof(wrapper)
@@ -72,7 +74,7 @@ def test_the_newest_code_that_the_card_runs(
     assert cards.place(card_text(major=card[0], minor=card[1])) is None
     function = next(addresses)
 
-    register(cards, wrapped(entries), function)
+    register(cards, wrapped(b"".join(entry(*code) for code in entries)), function)
 
     assert (expected, expected) == versions(cards, function)
 
@@ -82,22 +84,16 @@ def test_an_unknown_form_is_not_read(cards: Libraries, damaged: str) -> None:
     """A binary that does not begin as all do is taken to be built for the card."""
     function = next(addresses)
 
-    register(cards, wrapped(((MACHINE_CODE, 80),), **{damaged: 7}), function)
+    register(cards, wrapped(entry(MACHINE_CODE, 80), **{damaged: 7}), function)
 
     assert (86, 86) == versions(cards, function)
 
 
-def test_a_library_that_stopped_short_is_read_to_its_end(cards: Libraries) -> None:
-    """An entry whose sizes are zero ends the search instead of repeating it."""
-    data = struct.pack("<IHHQ", HEADER_MAGIC, 1, 16, 96) + struct.pack("<HHIQ3II", MACHINE_CODE, 0, 0, 0, 0, 0, 0, 80).ljust(
-        96, b"\0"
-    )
-    content = ctypes.create_string_buffer(data)
-    wrapper = ctypes.create_string_buffer(struct.pack("<iiQQ", WRAPPER_MAGIC, 1, ctypes.addressof(content), 0))
-    kept.extend((content, wrapper))
+def test_an_entry_without_a_size_ends_the_search(cards: Libraries) -> None:
+    """What stands behind it cannot be found, and it is not read for ever."""
     function = next(addresses)
 
-    register(cards, ctypes.addressof(wrapper), function)
+    register(cards, wrapped(entry(MACHINE_CODE, 80, header_bytes=0) + entry(MACHINE_CODE, 86)), function)
 
     assert (80, 80) == versions(cards, function)
 
@@ -105,12 +101,12 @@ def test_a_library_that_stopped_short_is_read_to_its_end(cards: Libraries) -> No
 def test_the_newest_registration_of_an_address_counts(cards: Libraries) -> None:
     """What is loaded where another library was is found with its own binary, among thousands of others."""
     function = next(addresses)
-    register(cards, wrapped(((MACHINE_CODE, 80),)), function)
-    others = wrapped(((MACHINE_CODE, 80),))
+    register(cards, wrapped(entry(MACHINE_CODE, 80)), function)
+    others = wrapped(entry(MACHINE_CODE, 80))
     for _ in range(3000):
         register(cards, others, next(addresses))
 
-    register(cards, wrapped(TORCH), function)
+    register(cards, wrapped(entry(MACHINE_CODE, 80) + entry(MACHINE_CODE, 86)), function)
 
     assert (86, 86) == versions(cards, function)
 

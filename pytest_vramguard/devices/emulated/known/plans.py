@@ -190,7 +190,7 @@ def _planned(operator: OpOverload) -> Plan:
 
 
 def _kind(operator: OpOverload) -> Kind:
-    if is_composite(operator) and operator._schema.name not in CHECKING:
+    if _is_composite(operator):
         return Kind.COMPOSITE
     return _kind_by_name(operator) or _kind_by_schema(operator)
 
@@ -226,7 +226,7 @@ def _kind_by_schema(operator: OpOverload) -> Kind:
     return Kind.PURE if takes_tensors else Kind.CREATION
 
 
-def is_composite(operator: OpOverload) -> bool:
+def _is_composite(operator: OpOverload) -> bool:
     """Return whether other operators do its work on a card."""
     composite, cuda = (
         torch._C._dispatch_has_kernel_for_dispatch_key(operator.name(), key) for key in ("CompositeImplicitAutograd", "CUDA")
