@@ -1,6 +1,6 @@
 """The few steps that stand for all of a MetaMathQA run, and what memory all of them would have reserved.
 
-They are a short batch, one whole typical bucket, three batches each of the tens before questions are answered and of other
+They are the first batch, one whole typical bucket, three batches each of the tens before questions are answered and of other
 buckets, and the half with the long batches of the bucket that has the longest of all; the cache is emptied between them. What
 is taken over all steps comes from a curve through the sampled ones, applied to the lengths of all. Allocated is a straight line
 over the padded tokens, since what lives after a step are its outputs. Reserved, where the cache was emptied after every step,
@@ -12,18 +12,20 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from tests.fidelity.fits import least_squares, line_through
-from tests.fidelity.lengths import Batch, Step, Stream
+from tests.fidelity.lengths import FIRST_TOKENS, SAMPLES_PER_BATCH, Batch, Step, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 Block: TypeAlias = tuple[Step, ...]
 
-OTHER_BUCKETS: Final = (0.98, 0.65, 0.35, 0.1)
-"""Buckets of which three batches are run, by their place in the order of their longest batches."""
+OTHER_BUCKETS: Final = (0.992, 0.984, 0.98, 0.976, 0.968, 0.65, 0.35, 0.1)
+"""Buckets of which three batches are run, by their place in the order of their longest batches. Most lie about the 99th
+percentile, since the reserved memory of some methods jumps from length to length."""
 FIRST_NUMBER: Final = 2000
 """Number of the first sampled step: methods that change their ranks on the way do so by the number."""
 VALIDATIONS: Final = 10
@@ -34,7 +36,7 @@ FIRST_VALIDATED: Final = 3
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampledSteps:
-    """Steps of a run in blocks between which the cache is emptied; the first is a short batch alone."""
+    """Steps of a run in blocks between which the cache is emptied; the first is the first batch alone."""
 
     stream: Stream
     blocks: tuple[Block, ...]
@@ -70,7 +72,8 @@ def sampled(stream: Stream, validated_every: int) -> SampledSteps:
     tens = (stream.steps[last - 10 : last] for last in range(validated_every, len(stream.steps) + 1, validated_every))
     validated = sorted(tens, key=lambda steps: steps[0].longest)[-VALIDATIONS:]
     parts = ((*block[:2], block[-1]) for block in (*validated, *map(stream.bucket_at, OTHER_BUCKETS)))
-    return SampledSteps(stream=stream, blocks=(typical[-1:], typical[:10], typical[10:], *parts, longest[:10]))
+    first = Step(batch=(FIRST_TOKENS,) * SAMPLES_PER_BATCH, former=0)
+    return SampledSteps(stream=stream, blocks=((first,), typical[:10], typical[10:], *parts, longest[:10]))
 
 
 def reserved_after_every_step(reserved: Sequence[float], sample: SampledSteps) -> list[float]:
@@ -90,15 +93,24 @@ def reserved_after_every_step(reserved: Sequence[float], sample: SampledSteps) -
 
 
 def reserved_after_every_tenth(reserved: Sequence[float], sample: SampledSteps) -> list[float]:
-    """Return the memory reserved after each of all steps, where the cache was emptied after every tenth."""
-    points, first = [], 1
+    """Return the memory reserved after each of all steps, where the cache was emptied after every tenth.
+
+    Where several blocks begin with a batch of the same length, as with samples that are cut, tens of that length take theirs in
+    turn.
+    """
+    of_length: dict[int, list[list[float]]] = {}
+    first = 1
     for block in sample.blocks[1:]:
         values = list(reserved[first : first + len(block)])
-        points.append((block[0].longest, values + values[-1:] * (10 - len(values))))
+        of_length.setdefault(block[0].longest, []).append(values + values[-1:] * (10 - len(values)))
         first += len(block)
-    points.sort()
-    found = []
+    turns = {length: cycle(tens) for length, tens in of_length.items()}
+    points = sorted((float(length), list(map(statistics.fmean, zip(*tens, strict=True)))) for length, tens in of_length.items())
+    found: list[float] = []
     for start in range(0, len(sample.stream.steps), 10):
         longest = sample.stream.steps[start].longest
-        found += [line_through([(length, values[place]) for length, values in points], longest) for place in range(10)]
+        if longest in turns:
+            found += next(turns[longest])
+        else:
+            found += [line_through([(length, values[place]) for length, values in points], longest) for place in range(10)]
     return found

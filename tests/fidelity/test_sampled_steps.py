@@ -59,3 +59,18 @@ def test_reserved_of_tens_between_the_sampled_ones(sample: SampledSteps) -> None
     found = reserved_after_every_tenth(reserved, sample)
 
     assert [1e9 + 2e6 * steps[index - index % 10].longest for index in range(len(steps))] == pytest.approx(found)
+
+
+def test_tens_that_begin_alike_take_turns() -> None:
+    """Where samples are cut and many tens begin with the same length, all that was sampled of it comes in turn."""
+    sample = sampled(stream(cut_tokens=300), 250)
+    beginnings = [block[0].longest for block in sample.blocks for _ in block]
+    numbers = [number for number, block in enumerate(sample.blocks) for _ in block]
+
+    found = reserved_after_every_tenth([float(number) for number in numbers], sample)
+
+    sampled_of_cut = {number for number, longest in zip(numbers[1:], beginnings[1:], strict=True) if longest == 300}
+    assert len(sampled_of_cut) > 1
+    assert sampled_of_cut == {
+        value for start, value in enumerate(found) if sample.stream.steps[start - start % 10].longest == 300
+    }
