@@ -7,9 +7,9 @@ as it is: that of the longest batch, or, for methods that need little for it, th
 
 The lengths of the questions are those of GSM8K. An answer ends after as many tokens as it may have, since among fifty one does.
 The longest batch of prompt tuning reserves 0.5 GB more or less by where former blocks lay. Prefix tuning asks for three blocks
-of 1094 MiB when questions are answered. It finds one among the cached where the longest batch since they were emptied had 558
-tokens, so that its logits in 32 bits take as much, and none where it had fewer: one token more makes 5 % less. Of the batches
-before answers the longest has 563 here.
+of 1094 MiB when questions are answered. After a batch of 558 tokens one was found among the cached, after 515 none: the logits
+of 558 in 32 bits lie in a segment of just that size, those of 557 in a smaller one. Of the batches before answers the longest
+has 563 tokens here.
 """
 
 from __future__ import annotations

@@ -4,10 +4,12 @@ The model is written anew (`runs/qwen_model.py`), since its own modelling file b
 real ones, and AdamW is as torch 2.0 had it, which cannot be run here. Assumed: FlashAttention was installed, its kernels for
 norms and rotations were not; layers are checkpointed, as in the repository's scripts.
 
-The source names neither counter nor unit. "162.0G" on two cards of 80 GB is more than 160 times 2**30. What embedding and head
-add to LoRA with 2048 tokens follows from their sizes: 11,285 and 16,645 MiB, and 11.3 and 16.7 are printed. So the unit is 1000
-MiB, as one reads nvidia-smi, and the counter what is used of the card. What lies outside of PyTorch is fitted on one row, which
-is no test; it is what CUDA takes that loads all kernels at the start (on an RTX 3090 about 1.45 GiB, pytorch issue 49877).
+The source names neither counter nor unit, so both are inferred from its rows. "162.0G" on two cards is more than the 160 GiB
+that they have: the unit is not GiB. With embedding and head LoRA on 2048 tokens reserves 11,285 and 16,645 MiB more on the
+emulated card, and the differences printed are 11.3 and 16.7: the unit is 1000 MiB, as one reads nvidia-smi. All nine rows then
+differ from what PyTorch reserves by 1.4 to 2.1 GB, so the counter is taken as what is used of the card. What lies outside of
+PyTorch is fitted on one row, which is no test. It is much for a context, as of a driver that loads all kernels at the start: an
+RTX 3090 had about 1.45 GiB then (pytorch issue 49877).
 """
 
 from __future__ import annotations

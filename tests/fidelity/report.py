@@ -43,8 +43,9 @@ how they lean and how long the longest is, by three numbers of torch 2.7.1 and t
 chosen there too, so the rows of that configuration are no test. How long the first batch is, 470 tokens, is fitted on
 full-finetuning with torch 2.9.0, which is no test either: the states of the optimizer are made where the activations of the
 first step were, and what is left between them stays for the run.
-Qwen's table is taken as what nvidia-smi shows, and what lies outside of PyTorch, 1630 MiB, is fitted on Qwen-14B-Chat with LoRA
-and 512 tokens, which is no test.
+That Qwen's table is what nvidia-smi shows, in units of 1000 MiB, was inferred from differences between its rows after a first
+comparison was off, by up to 5.8 %. What lies outside of PyTorch, 1630 MiB, is fitted on Qwen-14B-Chat with LoRA and 512 tokens,
+which is no test.
 Two settings were inferred after a first comparison was off: BERT-large keeps the input of softmax (13.7 and 11.2 % too little
 without it), and the TinyLlama pass was made with the releases and settings that its own allocations tell of.
 
