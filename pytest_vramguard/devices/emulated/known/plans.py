@@ -51,13 +51,10 @@ CHECKING: Final = (
     "aten::_linalg_svd",
     "aten::cholesky",
     "aten::linalg_cholesky_ex",
-    "aten::linalg_eigh",
     "aten::linalg_inv_ex",
     "aten::linalg_ldl_factor_ex",
     "aten::linalg_lu_factor_ex",
     "aten::linalg_pinv",
-    "aten::linalg_svd",
-    "aten::svd",
 )
 """Operators that look at the fault numbers of their solver inside, or in an operator that they are made of.
 
