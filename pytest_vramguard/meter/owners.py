@@ -119,8 +119,24 @@ def _living_addresses() -> Iterator[int]:
             address += block["size"]
 
 
+_BY_ROWS, _BY_COLUMNS = ("crow_indices", "col_indices"), ("ccol_indices", "row_indices")
+_COMPRESSED: Final = {
+    torch.sparse_csr: _BY_ROWS,
+    torch.sparse_bsr: _BY_ROWS,
+    torch.sparse_csc: _BY_COLUMNS,
+    torch.sparse_bsc: _BY_COLUMNS,
+}
+"""What gives the places in a compressed sparse tensor, by its layout."""
+
+
 def _parts_of(tensor: Tensor) -> Iterator[Tensor]:
-    """Yield the tensors with memory that `tensor` is made of: itself, or what a DTensor and its like hold."""
+    """Yield the tensors with memory that `tensor` is made of: itself, or what a DTensor and its like or a sparse one hold."""
+    if tensor.layout is torch.sparse_coo:
+        yield from (tensor._indices(), tensor._values())
+        return
+    if tensor.layout in _COMPRESSED:
+        yield from (getattr(tensor, name)() for name in (*_COMPRESSED[tensor.layout], "values"))
+        return
     if not hasattr(tensor, "__tensor_flatten__"):
         yield tensor
         return

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 
+from pytest_vramguard.devices.emulated.known.operands import tensors_in
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,11 +25,14 @@ fake_mode: Final[Callable[[], object]] = (
 
 In torch 2.1 it is a mode like any other, and sees operators before that of the known values does.
 """
-_ON_CARD: Final = torch._C.DispatchKey.CUDA
+_KEYS: Final = {torch.strided: torch._C.DispatchKey.CUDA, torch.sparse_coo: torch._C.DispatchKey.SparseCUDA}
+"""Of the card's own part of an operator, by the layout of its tensors; all others are compressed ones."""
 
 
 def on_card(operator: OpOverload, *arguments: Any, **keywords: Any) -> Any:
     """Run the card's own part of an operator, in which modes see what it calls."""
+    layouts = {tensor.layout for tensor in tensors_in(arguments, keywords)} - {torch.strided} or {torch.strided}
+    key = _KEYS.get(layouts.pop(), torch._C.DispatchKey.SparseCsrCUDA)
     if hasattr(operator, "redispatch"):
-        return operator.redispatch(torch._C.DispatchKeySet(_ON_CARD), *arguments, **keywords)
-    return operator._op_dk(_ON_CARD, *arguments, **keywords)  # up to torch 2.1
+        return operator.redispatch(torch._C.DispatchKeySet(key), *arguments, **keywords)
+    return operator._op_dk(key, *arguments, **keywords)  # up to torch 2.1

@@ -26,7 +26,8 @@ from pytest_vramguard.devices.emulated.known.operands import (
 from pytest_vramguard.devices.emulated.known.plans import FILLED, Kind, Plan, plan_of
 from pytest_vramguard.devices.emulated.known.reads import ReadLog
 from pytest_vramguard.devices.emulated.known.shapes import ShapedByValues
-from pytest_vramguard.devices.emulated.known.storages import KnownStorages, is_small, write_storage, write_values
+from pytest_vramguard.devices.emulated.known.sparse import SparseEntries
+from pytest_vramguard.devices.emulated.known.storages import KnownStorages, is_dense, is_small, write_storage, write_values
 from pytest_vramguard.devices.emulated.known.untouched import converted
 from pytest_vramguard.devices.emulated.libraries import REAL_COPY_BYTES, note_read
 
@@ -82,8 +83,9 @@ class KnownValues(TorchDispatchMode):
             Kind.LIFTED: self._lifted,
             Kind.READ: self._read,
             Kind.CHECKED: self._checked,
-            Kind.CHECKING: self._checking,
+            Kind.OPENED: self._opened,
             Kind.SHAPED: shapes.shaped,
+            Kind.COALESCED: SparseEntries(known=self.known, log=self.log).coalesced,
             Kind.INDEXED: self._indexed,
             Kind.MASKED_SCATTER_BACKWARD: shapes.masked_scatter_backward,
             Kind.COLLECTIVE: self._collective,
@@ -113,7 +115,7 @@ class KnownValues(TorchDispatchMode):
         if (isinstance(first, Tensor) and first.is_cuda and not self.known.holds(first)) or not self.known.holds_all(
             tensors_in(args, kwargs)
         ):
-            return func(*args, **kwargs)
+            return func(*args, **kwargs) if is_dense(first) else self._sparse(func, plan, args, kwargs)
         return self._with_values(func, plan, args, kwargs)
 
     def _converted(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
@@ -121,6 +123,8 @@ class KnownValues(TorchDispatchMode):
 
         One of known bytes to the host is made of these: one that casts or gathers would begin with a kernel on the card.
         """
+        if not is_dense(args[0]):
+            return self._opened(func, plan, args, kwargs)
         if not args[0].is_cuda:
             zeros = converted(args[0], kwargs)
             return self._with_values(func, plan, args, kwargs) if zeros is None else zeros
@@ -215,6 +219,8 @@ class KnownValues(TorchDispatchMode):
         targets = list(written_by(plan, args, kwargs))
         if not any(target.is_cuda for target in targets):
             return self._into_host(func, plan, args, kwargs, targets)
+        if not is_dense(targets[0]):
+            return self._sparse(func, plan, args, kwargs)
         inputs = tensors_in(args[1:], kwargs) if plan.overwrites and covers_storage(targets[0]) else tensors_in(args, kwargs)
         if not (all(is_small(target) for target in targets) and self.known.holds_all(inputs)):
             return self._unknown(func, plan, args, kwargs)
@@ -276,14 +282,22 @@ class KnownValues(TorchDispatchMode):
         else:
             self.log.note_read(*tensors_in(args, kwargs))
 
-    def _checking(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
-        """Run the card's own part of an operator with this mode inside it, which sees what is read there."""
+    def _opened(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
+        """Run the card's own part of an operator with this mode inside it, which sees what is read and counted there."""
         if not any(tensor.is_cuda for tensor in tensors_in(args, kwargs)):
             return func(*args, **kwargs)
         known = self.known.holds_all(tensors_in(args, kwargs))
         with self:
             result = on_card(func, *args, **kwargs)
         return self._valued(result, func, args, kwargs) if known else result
+
+    def _sparse(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
+        """Run an operator of a sparse tensor; a number that it reads inside is how many entries something has."""
+        read = self.log.reads.total()
+        result = self._opened(func, plan, args, kwargs)
+        if self.log.reads.total() > read:
+            self.log.note_shape(plan.name)
+        return result
 
     def _composite(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Take an operator apart with this mode inside it, which sees what it is made of."""

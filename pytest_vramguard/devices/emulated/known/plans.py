@@ -60,6 +60,15 @@ CHECKING: Final = (
 
 Source: torch, aten/src/ATen/native/BatchLinearAlgebra.cpp and LinearAlgebra.cpp, callers of `_linalg_check_errors`.
 """
+MAKING_SPARSE: Final = (
+    "aten::_to_sparse",
+    "aten::_to_sparse_csr",
+    "aten::_to_sparse_csc",
+    "aten::_to_sparse_bsr",
+    "aten::_to_sparse_bsc",
+    "aten::sparse_mask",
+)
+"""Operators that count the entries of a sparse result by others, inside."""
 FILLED: Final = {
     "aten::zeros_like": 0,
     "aten::ones_like": 1,
@@ -111,9 +120,11 @@ class Kind(Enum):
     READ = "read"
     CHECKED = "checked"
     """Fault numbers that a solver left on the card, and an error if one is set."""
-    CHECKING = "checking"
-    """From its inputs as a pure one, and it reads fault numbers inside."""
+    OPENED = "opened"
+    """From its inputs as a pure one, and inside it reads fault numbers, or counts entries."""
     SHAPED = "shaped"
+    COALESCED = "coalesced"
+    """A sparse tensor whose entries of one place are added up."""
     INDEXED = "indexed"
     MASKED_SCATTER_BACKWARD = "masked_scatter_backward"
     COLLECTIVE = "collective"
@@ -199,7 +210,8 @@ def _kind_by_name(operator: OpOverload) -> Kind | None:
         **dict.fromkeys(READS, Kind.READ),
         **dict.fromkeys(SHAPED_BY_VALUES, Kind.SHAPED),
         **dict.fromkeys(INDEXED, Kind.INDEXED),
-        **({} if schema.is_mutable else dict.fromkeys(CHECKING, Kind.CHECKING)),
+        **({} if schema.is_mutable else dict.fromkeys((*CHECKING, *MAKING_SPARSE), Kind.OPENED)),
+        "aten::_coalesce": Kind.COALESCED,
         "aten::_linalg_check_errors": Kind.CHECKED,
         "aten::lift_fresh": Kind.LIFTED,
         "aten::lift_fresh_copy": Kind.LIFTED,

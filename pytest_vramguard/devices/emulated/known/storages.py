@@ -60,6 +60,11 @@ class KnownStorages:
             self.truths.forget(tensor)
 
 
+def is_dense(value: object) -> bool:
+    """Return whether `value` has no other layout than memory has: no sparse tensor."""
+    return getattr(value, "layout", torch.strided) is torch.strided
+
+
 def is_small(tensor: Tensor) -> bool:
     """Return whether `tensor` has a storage that is small enough to be kept known."""
     if tensor.layout is not torch.strided:
