@@ -55,3 +55,12 @@ def percentile(values: Sequence[float], percent: float) -> float:
     place = (len(ordered) - 1) * percent / 100
     low = int(place)
     return ordered[low] + (ordered[min(low + 1, len(ordered) - 1)] - ordered[low]) * (place - low)
+
+
+def median_ranks(count: int) -> list[float]:
+    """Return for each of `count` draws in ascending order the share of the distribution below it, in the median.
+
+    By the approximation of Benard and Bos-Levenbach, "Het uitzetten van waarnemingen op waarschijnlijkheids-papier",
+    Statistica Neerlandica 7 (1953).
+    """
+    return [(rank - 0.3) / (count + 0.4) for rank in range(1, count + 1)]

@@ -71,6 +71,12 @@ class Stream:
         order = sorted(buckets, key=lambda bucket: bucket[0].longest)
         return order[round(share * (len(order) - 1))]
 
+    def ten_at(self, share: float, place: int) -> tuple[Step, ...]:
+        """Return the ten steps at a place of their bucket, 0 or 10, of the bucket at a place of the order by their longest."""
+        buckets = map(self.bucket, range(len(self.steps) // BATCHES_PER_BUCKET))
+        order = sorted(buckets, key=lambda bucket: bucket[place].longest)
+        return order[round(share * (len(order) - 1))][place : place + 10]
+
 
 @cache
 def stream(steps: int = STEPS, cut_tokens: int = LONGEST_TOKENS) -> Stream:

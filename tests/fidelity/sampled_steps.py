@@ -1,22 +1,24 @@
 """The few steps that stand for all of a MetaMathQA run, and what memory all of them would have reserved.
 
-They are the first batch, one whole typical bucket, three batches each of the tens before questions are answered and of other
-buckets, and the half with the long batches of the bucket that has the longest of all; the cache is emptied between them. What
-is taken over all steps comes from a curve through the sampled ones, applied to the lengths of all. Allocated is a straight line
-over the padded tokens, since what lives after a step are its outputs. Reserved, where the cache was emptied after every step,
-are lines between the sampled numbers of tokens, after what the outputs of the step before add, which live until the forward
-pass is through; where it was emptied after every tenth, lines over the longest batch since then, for each place in the ten.
+They are the first batch, one whole typical bucket, three batches each of the tens before questions are answered, which are as
+long as they are in the median of all orders of the samples, and of other buckets, and the half with the long batches of the
+bucket that has the longest of all; the cache is emptied between them. What is taken over all steps comes from a curve through
+the sampled ones, applied to the lengths of all. Allocated is a straight line over the padded tokens, since what lives after a
+step are its outputs. Reserved, where the cache was emptied after every step, are lines between the sampled numbers of tokens,
+after what the outputs of the step before add, which live until the forward pass is through; where it was emptied after every
+tenth, lines over the longest batch since then, for each place in the ten.
 """
 
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from dataclasses import dataclass
 from itertools import cycle
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from tests.fidelity.fits import least_squares, line_through
-from tests.fidelity.lengths import FIRST_TOKENS, SAMPLES_PER_BATCH, Batch, Step, Stream
+from tests.fidelity.fits import least_squares, line_through, median_ranks
+from tests.fidelity.lengths import BATCHES_PER_BUCKET, FIRST_TOKENS, SAMPLES_PER_BATCH, Batch, Step, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,11 +71,21 @@ def sampled(stream: Stream, validated_every: int) -> SampledSteps:
     run: after the second batch the reserved memory of ten grows no more.
     """
     typical, longest = stream.bucket_at(0.5), stream.bucket_at(1)
-    tens = (stream.steps[last - 10 : last] for last in range(validated_every, len(stream.steps) + 1, validated_every))
-    validated = sorted(tens, key=lambda steps: steps[0].longest)[-VALIDATIONS:]
+    validated = sorted(_validated(stream, validated_every), key=lambda steps: steps[0].longest)[-VALIDATIONS:]
     parts = ((*block[:2], block[-1]) for block in (*validated, *map(stream.bucket_at, OTHER_BUCKETS)))
     first = Step(batch=(FIRST_TOKENS,) * SAMPLES_PER_BATCH, former=0)
     return SampledSteps(stream=stream, blocks=((first,), typical[:10], typical[10:], *parts, longest[:10]))
+
+
+def _validated(stream: Stream, validated_every: int) -> list[Block]:
+    """Return ten steps for each time that questions are answered after such.
+
+    Which samples stand before an answer is luck. So the tens are not those of one order: the longest of them is as long as the
+    longest is in half of all orders, the next one likewise, and so on.
+    """
+    answers = range(validated_every, len(stream.steps) + 1, validated_every)
+    places = Counter((step - 1) // 10 * 10 % BATCHES_PER_BUCKET for step in answers)
+    return [stream.ten_at(share, place) for place, count in places.items() for share in median_ranks(count)]
 
 
 def reserved_after_every_step(reserved: Sequence[float], sample: SampledSteps) -> list[float]:

@@ -73,6 +73,15 @@ def test_percentile_lies_between_two_values() -> None:
     assert 1.5 == fits.percentile([2.0, 1.0], 50)
 
 
+def test_median_ranks_lie_where_half_of_all_draws_do() -> None:
+    """The largest of ten draws is below its rank in half of all cases, by 0.5 to the power of 1/10."""
+    ranks = fits.median_ranks(10)
+
+    assert 0.5 ** (1 / 10) == pytest.approx(ranks[-1], abs=1e-3)
+    assert 1 - 0.5 ** (1 / 10) == pytest.approx(ranks[0], abs=1e-3)
+    assert [0.5] == fits.median_ranks(1)
+
+
 def test_unreadable_row_is_listed(tmp_path: Path) -> None:
     """A row that lacks what the others of its file have is listed with the reason, and stops no other."""
     file = tmp_path / "peft_metamathqa_more.jsonl"

@@ -10,6 +10,7 @@ import gc
 from contextlib import nullcontext
 from typing import Any
 
+import stand_ins
 import torch
 from transformers import AutoModelForCausalLM, get_cosine_schedule_with_warmup
 
@@ -104,6 +105,7 @@ def _model(settings: dict[str, Any]) -> Any:
         return model
     import peft
 
+    stand_ins.put_in(settings["method"])
     adapter = _adapter_config(settings["adapter_config"])
     return peft.get_peft_model(model, adapter, autocast_adapter_dtype=train["autocast_adapter_dtype"])
 
