@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 NESTING: Final = 3
 """How deep tensors are looked for inside the attributes of a parameter: bitsandbytes' double quantisation nests two states."""
 
+BY_ROWS: Final = ("crow_indices", "col_indices", "values")
+BY_COLUMNS: Final = ("ccol_indices", "row_indices", "values")
+PARTS: Final = {
+    torch.sparse_coo: ("_indices", "_values"),
+    torch.sparse_csr: BY_ROWS,
+    torch.sparse_bsr: BY_ROWS,
+    torch.sparse_csc: BY_COLUMNS,
+    torch.sparse_bsc: BY_COLUMNS,
+}
+"""Methods that return what a sparse tensor is made of, by its layout."""
+
 
 @dataclass(kw_only=True, slots=True)
 class Owners:
@@ -119,23 +130,10 @@ def _living_addresses() -> Iterator[int]:
             address += block["size"]
 
 
-_BY_ROWS, _BY_COLUMNS = ("crow_indices", "col_indices"), ("ccol_indices", "row_indices")
-_COMPRESSED: Final = {
-    torch.sparse_csr: _BY_ROWS,
-    torch.sparse_bsr: _BY_ROWS,
-    torch.sparse_csc: _BY_COLUMNS,
-    torch.sparse_bsc: _BY_COLUMNS,
-}
-"""What gives the places in a compressed sparse tensor, by its layout."""
-
-
 def _parts_of(tensor: Tensor) -> Iterator[Tensor]:
     """Yield the tensors with memory that `tensor` is made of: itself, or what a DTensor and its like or a sparse one hold."""
-    if tensor.layout is torch.sparse_coo:
-        yield from (tensor._indices(), tensor._values())
-        return
-    if tensor.layout in _COMPRESSED:
-        yield from (getattr(tensor, name)() for name in (*_COMPRESSED[tensor.layout], "values"))
+    if tensor.layout in PARTS:
+        yield from (getattr(tensor, part)() for part in PARTS[tensor.layout])
         return
     if not hasattr(tensor, "__tensor_flatten__"):
         yield tensor

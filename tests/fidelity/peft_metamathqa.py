@@ -60,6 +60,8 @@ STANDS_IN: Final = {
     "FROD": "projections without values stand for those of the weights",
 }
 """What the run here puts in place of values that a method reads from weights (`runs/stand_ins.py`)."""
+SCIKIT_LEARN: Final = ("scikit-learn", "scipy", "joblib", "threadpoolctl", "cloudpickle", "narwhals")
+"""What AdaMSS asks for before it begins, and what that needs: packages of a row are installed one by one."""
 
 
 def plan(row: Row) -> Plan:
@@ -123,7 +125,7 @@ def _run(row: Row, period: int, every: str) -> Run | NotRebuilt:
         era=era,
         card=CARDS[row["hardware"]],
         settings=settings,
-        packages=(f"peft=={peft}",),
+        packages=(f"peft=={peft}", *(SCIKIT_LEARN if row["method"] == "ADAMSS" else ())),
         lowered="; ".join(filter(None, (_difference(software, era), STANDS_IN.get(row["method"])))) or None,
         counters=lambda counted: counters(counted, sample, period, every, window_tokens),
     )

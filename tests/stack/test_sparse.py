@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
+from pytest_vramguard.meter.blocks import Owner
+from pytest_vramguard.meter.owners import PARTS, Owners
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -34,6 +37,12 @@ OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
     "on the host": lambda x: x.cpu().coalesce(),
     "of another type": lambda x: x.to(torch.float16).coalesce(),
     "places of another one": lambda x: torch.ones(x.shape, device=x.device).sparse_mask(x.coalesce()),
+    "a row": lambda x: x[0].coalesce(),
+    "turned": lambda x: x.t().coalesce(),
+    "joined": lambda x: torch.cat([x, x]).coalesce(),
+    "from the host": lambda x: x.cpu().to(x.device).coalesce(),
+    "no number": lambda x: torch.isnan(x.coalesce()),
+    "without dimensions": lambda x: torch.sparse.sum(x.unsqueeze(0), (0, 1, 2)).to_sparse(),
 }
 OF_UNKNOWN: dict[str, Callable[[Tensor], object]] = {
     "_coalesce": lambda x: torch.sparse_coo_tensor((x > 0).long()[:2], x[0], (2, 2)).coalesce(),
@@ -48,12 +57,12 @@ OF_UNKNOWN: dict[str, Callable[[Tensor], object]] = {
 @given(rows=places)
 @settings(max_examples=50, deadline=None)
 def test_known_places_are_counted(rows: list[list[int]]) -> None:
-    """Entries of one place are one entry, whatever the number of dimensions."""
+    """Entries of one place are one entry, whatever the number of dimensions, and where they are is still known."""
     entries = torch.sparse_coo_tensor(torch.tensor(rows), torch.ones(len(rows[0])), (SIDE,) * len(rows))
 
     on_card = torch.sparse_coo_tensor(torch.tensor(rows).cuda(), torch.ones(len(rows[0])).cuda(), (SIDE,) * len(rows))
 
-    assert entries.coalesce()._nnz() == on_card.coalesce()._nnz()
+    assert torch.equal(entries.coalesce().indices(), on_card.coalesce().indices().cpu())
     assert on_card.coalesce().is_coalesced()
 
 
@@ -82,6 +91,13 @@ def test_unknown_entries_are_reported(values: KnownValues, name: str) -> None:
     assert all(place.startswith(f"{name.partition(' ')[0]} at ") and "test_sparse.py" in place for place in asked)
 
 
+def test_a_tensor_of_the_host_is_counted_there() -> None:
+    """An operator of sparse tensors that has nothing to do with the card is left alone."""
+    entries = torch.sparse_coo_tensor(torch.tensor([[0, 0, 1]]), torch.ones(3), (SIDE,))
+
+    assert 2 == (entries + entries).coalesce()._nnz()
+
+
 def test_unknown_places_are_all_taken_to_differ() -> None:
     """What cannot be counted is not counted as less than it may be."""
     rows = (torch.randn(2, 20_000).cuda() > 0).long()
@@ -90,32 +106,73 @@ def test_unknown_places_are_all_taken_to_differ() -> None:
     assert 20_000 == entries.coalesce()._nnz()
 
 
-def test_counting_takes_the_memory_that_torch_takes() -> None:
-    """The largest number of bytes while entries are sorted is that of PyTorch's own operator, but for some KiB."""
-    count = 200_000
-    entries = torch.sparse_coo_tensor(torch.randint(count, (1, count)).cuda(), torch.ones(count).half().cuda(), (count,))
+def peak_bytes(run: Callable[[], object]) -> int:
+    """Return how many bytes more are allocated while something runs."""
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    run()
+    return torch.cuda.max_memory_allocated() - before
 
-    def peak_bytes() -> int:
-        before = torch.cuda.memory_allocated()
-        torch.cuda.reset_peak_memory_stats()
-        entries.coalesce()
-        return torch.cuda.max_memory_allocated() - before
 
-    ours = peak_bytes()
+@pytest.mark.parametrize("dimensions", [1, 2])
+def test_sorting_takes_the_memory_that_torch_takes(dimensions: int) -> None:
+    """The largest number of bytes is that of PyTorch's own operator, which finds no entries, so that sorting is all it does."""
+    places = torch.zeros(dimensions, 50_000).long().cuda()
+    entries = torch.sparse_coo_tensor(places, torch.ones(50_000).cuda(), (1,) * dimensions)
+
     with _disable_current_modes():
-        theirs = peak_bytes()
+        theirs = peak_bytes(lambda: torch.ops.aten._coalesce(entries))
 
-    assert theirs == pytest.approx(ours, rel=0.01)
+    assert theirs == pytest.approx(peak_bytes(entries.coalesce), rel=0.01)
 
 
-def test_sparse_gradients_of_an_embedding() -> None:
-    """SparseAdam trains an embedding whose gradient has an entry for each token."""
+def test_numbers_that_are_spread_are_laid_out_first() -> None:
+    """Values that do not lie in order, as slices of a gradient, are copied before they are added up."""
+    places = torch.arange(50_000).cuda()[None]
+    in_order, spread = torch.ones(50_000, 64).cuda(), torch.ones(64, 50_000).cuda().t()
+
+    peaks = [peak_bytes(torch.sparse_coo_tensor(places, numbers).coalesce) for numbers in (in_order, spread)]
+
+    assert in_order.nbytes == peaks[1] - peaks[0]
+
+
+def test_products_with_dense_tensors_see_the_entries(values: KnownValues) -> None:
+    """A product adds up the entries first, and reports that it could not count them."""
+    places = (torch.randn(2, 20_000).cuda() > 0).long()
+    entries = torch.sparse_coo_tensor(places, torch.ones(20_000).cuda(), (2, 2))
+    before = values.log.shapes.total()
+
+    product = entries @ torch.ones(2, 4).cuda()
+
+    assert (2, 4) == product.shape
+    assert before + 1 == values.log.shapes.total()
+
+
+@pytest.mark.parametrize("layout", PARTS)
+def test_memory_of_sparse_buffers_has_an_owner(layout: torch.layout) -> None:
+    """Places and values of a sparse tensor, however it is laid out, belong to the module that it is a buffer of."""
+    blocks = (2, 2) if layout in {torch.sparse_bsr, torch.sparse_bsc} else None
+    edges = torch.eye(SIDE).to_sparse(layout=layout, blocksize=blocks).cuda()
+    module = torch.nn.Module()
+    module.register_buffer("edges", edges)
+
+    owned = Owners().module_memory()
+
+    addresses = [getattr(edges, part)().untyped_storage().data_ptr() for part in PARTS[layout]]
+    assert all(Owner.WEIGHTS is owned[address].owner for address in addresses)
+    assert len(set(addresses)) == len(PARTS[layout])
+
+
+def test_sparse_gradients_of_an_embedding(values: KnownValues) -> None:
+    """SparseAdam trains an embedding that is used twice, whose gradient has an entry for each of its tokens."""
     embedding = torch.nn.Embedding(1000, 16, sparse=True).cuda()
     optimizer = torch.optim.SparseAdam(embedding.parameters())
+    before = values.log.shapes.total()
 
-    embedding(torch.tensor([[1, 2, 2]]).cuda()).sum().backward()
+    (embedding(torch.tensor([[1, 2, 2]]).cuda()).sum() + embedding(torch.tensor([[2, 7]]).cuda()).sum()).backward()
     gradient = embedding.weight.grad
     assert gradient is not None
     optimizer.step()
 
-    assert 2 == gradient.coalesce()._nnz()
+    assert 3 == gradient.coalesce()._nnz()
+    assert before == values.log.shapes.total()

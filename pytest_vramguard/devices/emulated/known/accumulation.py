@@ -11,6 +11,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from pytest_vramguard.devices.emulated.known.storages import is_dense
+
 DEPTH: Final = 3
 """Frames from here to what called the dispatch mode: the engine has none."""
 HELD: Final = 4
@@ -21,7 +23,7 @@ HELD_STORAGE: Final = 2
 
 def is_accumulation(total: Tensor) -> bool:
     """Return whether the engine adds to a gradient that nothing else holds; releases before 2.2 do not tell, so never there."""
-    if torch._C._current_graph_task_id() == -1 or not hasattr(total, "_use_count"):
+    if torch._C._current_graph_task_id() == -1 or not hasattr(total, "_use_count") or not is_dense(total):
         return False
     caller = sys._getframe(DEPTH - 1).f_back
     storage = total.untyped_storage()

@@ -25,14 +25,23 @@ fake_mode: Final[Callable[[], object]] = (
 
 In torch 2.1 it is a mode like any other, and sees operators before that of the known values does.
 """
-_KEYS: Final = {torch.strided: torch._C.DispatchKey.CUDA, torch.sparse_coo: torch._C.DispatchKey.SparseCUDA}
-"""Of the card's own part of an operator, by the layout of its tensors; all others are compressed ones."""
+_KEYS: Final = {
+    ("cuda", "dense"): torch._C.DispatchKey.CUDA,
+    ("cuda", "sparse"): torch._C.DispatchKey.SparseCUDA,
+    ("cuda", "compressed"): torch._C.DispatchKey.SparseCsrCUDA,
+    ("cpu", "sparse"): torch._C.DispatchKey.SparseCPU,
+    ("cpu", "compressed"): torch._C.DispatchKey.SparseCsrCPU,
+}
+"""Of a kind of device's own part of an operator, by the layout of its tensors."""
 
 
 def on_card(operator: OpOverload, *arguments: Any, **keywords: Any) -> Any:
-    """Run the card's own part of an operator, in which modes see what it calls."""
-    layouts = {tensor.layout for tensor in tensors_in(arguments, keywords)} - {torch.strided} or {torch.strided}
-    key = _KEYS.get(layouts.pop(), torch._C.DispatchKey.SparseCsrCUDA)
+    """Run the card's own part of an operator, in which modes see what it calls; the host's, where sparse tensors leave it."""
+    tensors = list(tensors_in(arguments, keywords))
+    layouts = {tensor.layout for tensor in tensors} - {torch.strided}
+    device = "cuda" if any(tensor.is_cuda for tensor in tensors) else "cpu"
+    layout = "dense" if not layouts else "sparse" if layouts == {torch.sparse_coo} else "compressed"
+    key = _KEYS[device, layout]
     if hasattr(operator, "redispatch"):
         return operator.redispatch(torch._C.DispatchKeySet(key), *arguments, **keywords)
-    return operator._op_dk(key, *arguments, **keywords)  # up to torch 2.1
+    return operator._op_dk(key, *arguments, **keywords)  # up to torch 2.2

@@ -26,7 +26,7 @@ from pytest_vramguard.devices.emulated.known.operands import (
 from pytest_vramguard.devices.emulated.known.plans import FILLED, Kind, Plan, plan_of
 from pytest_vramguard.devices.emulated.known.reads import ReadLog
 from pytest_vramguard.devices.emulated.known.shapes import ShapedByValues
-from pytest_vramguard.devices.emulated.known.sparse import SparseEntries
+from pytest_vramguard.devices.emulated.known.sparse import SparseOperators, is_about_sparse
 from pytest_vramguard.devices.emulated.known.storages import KnownStorages, is_dense, is_small, write_storage, write_values
 from pytest_vramguard.devices.emulated.known.untouched import converted
 from pytest_vramguard.devices.emulated.libraries import REAL_COPY_BYTES, note_read
@@ -67,6 +67,7 @@ class KnownValues(TorchDispatchMode):
         """Floating-point operations since somebody set it to 0; None while they are not counted."""
         self._present_ranks: tuple[int, ...] | None = None
         self._collectives: Collectives | None = None
+        self._sparse = SparseOperators(known=self.known, log=self.log, mode=self)
         self._shapes = shapes = ShapedByValues(known=self.known, log=self.log, dispatch=self.__torch_dispatch__)
         self._handlers: dict[Kind, Handler] = {
             Kind.PURE: self._pure,
@@ -83,9 +84,10 @@ class KnownValues(TorchDispatchMode):
             Kind.LIFTED: self._lifted,
             Kind.READ: self._read,
             Kind.CHECKED: self._checked,
-            Kind.OPENED: self._opened,
+            Kind.CHECKING: self._checking,
             Kind.SHAPED: shapes.shaped,
-            Kind.COALESCED: SparseEntries(known=self.known, log=self.log).coalesced,
+            Kind.SPARSE: self._sparse.begin,
+            Kind.COALESCED: self._sparse.begin,
             Kind.INDEXED: self._indexed,
             Kind.MASKED_SCATTER_BACKWARD: shapes.masked_scatter_backward,
             Kind.COLLECTIVE: self._collective,
@@ -101,11 +103,13 @@ class KnownValues(TorchDispatchMode):
         if types and any(hasattr(kind, "__tensor_flatten__") for kind in types):
             return NotImplemented  # a tensor made of others (DTensor): it runs first, and its parts come by here
         plan = plan_of(func)
-        if plan.indifferent or fake_mode() is not None:  # DTensor and torch.compile ask what a result would be like
+        sparse = self._sparse.seen and is_about_sparse(args, kwargs or {})
+        if (plan.indifferent and not sparse) or fake_mode() is not None:  # DTensor and torch.compile ask what would result
             return func(*args, **kwargs) if kwargs else func(*args)
         if plan.kind not in IN_CAPTURES and capturing():
             return self._unknown(func, plan, args, kwargs or {})
-        result = self._handlers[plan.kind](func, plan, args, kwargs or {})
+        handler = self._sparse.run if sparse else self._handlers[plan.kind]
+        result = handler(func, plan, args, kwargs or {})
         if plan.formula is not None and self.flops is not None:
             self.flops += plan.formula(args, result)
         return result
@@ -115,7 +119,7 @@ class KnownValues(TorchDispatchMode):
         if (isinstance(first, Tensor) and first.is_cuda and not self.known.holds(first)) or not self.known.holds_all(
             tensors_in(args, kwargs)
         ):
-            return func(*args, **kwargs) if is_dense(first) else self._sparse(func, plan, args, kwargs)
+            return func(*args, **kwargs)
         return self._with_values(func, plan, args, kwargs)
 
     def _converted(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
@@ -124,7 +128,7 @@ class KnownValues(TorchDispatchMode):
         One of known bytes to the host is made of these: one that casts or gathers would begin with a kernel on the card.
         """
         if not is_dense(args[0]):
-            return self._opened(func, plan, args, kwargs)
+            return self._sparse.begin(func, plan, args, kwargs)
         if not args[0].is_cuda:
             zeros = converted(args[0], kwargs)
             return self._with_values(func, plan, args, kwargs) if zeros is None else zeros
@@ -219,9 +223,9 @@ class KnownValues(TorchDispatchMode):
         targets = list(written_by(plan, args, kwargs))
         if not any(target.is_cuda for target in targets):
             return self._into_host(func, plan, args, kwargs, targets)
-        if not is_dense(targets[0]):
-            return self._sparse(func, plan, args, kwargs)
-        inputs = tensors_in(args[1:], kwargs) if plan.overwrites and covers_storage(targets[0]) else tensors_in(args, kwargs)
+        inputs = tensors_in(args, kwargs)
+        if plan.overwrites and all(map(covers_storage, targets)):
+            inputs = (tensor for tensor in inputs if all(tensor is not target for target in targets))
         if not (all(is_small(target) for target in targets) and self.known.holds_all(inputs)):
             return self._unknown(func, plan, args, kwargs)
         on_cpu_args, on_cpu_kwargs = all_on_host(args), all_on_host(kwargs)
@@ -231,9 +235,11 @@ class KnownValues(TorchDispatchMode):
             return self._unknown(func, plan, args, kwargs)
         result = func(*args, **kwargs)
         for target, values in zip(targets, written_by(plan, on_cpu_args, on_cpu_kwargs), strict=True):
-            if target.is_cuda:
+            if target.is_cuda and is_small(target):
                 write_storage(target, values)
                 self.known.add(target)
+            elif target.is_cuda:  # it was empty, and has grown
+                self.known.forget(target)
         return result
 
     def _into_host(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords, targets: list[Tensor]) -> Any:
@@ -282,22 +288,14 @@ class KnownValues(TorchDispatchMode):
         else:
             self.log.note_read(*tensors_in(args, kwargs))
 
-    def _opened(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
-        """Run the card's own part of an operator with this mode inside it, which sees what is read and counted there."""
+    def _checking(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
+        """Run the card's own part of an operator with this mode inside it, which sees what is read there."""
         if not any(tensor.is_cuda for tensor in tensors_in(args, kwargs)):
             return func(*args, **kwargs)
         known = self.known.holds_all(tensors_in(args, kwargs))
         with self:
             result = on_card(func, *args, **kwargs)
         return self._valued(result, func, args, kwargs) if known else result
-
-    def _sparse(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
-        """Run an operator of a sparse tensor; a number that it reads inside is how many entries something has."""
-        read = self.log.reads.total()
-        result = self._opened(func, plan, args, kwargs)
-        if self.log.reads.total() > read:
-            self.log.note_shape(plan.name)
-        return result
 
     def _composite(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Take an operator apart with this mode inside it, which sees what it is made of."""

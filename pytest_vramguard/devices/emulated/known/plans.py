@@ -68,7 +68,10 @@ MAKING_SPARSE: Final = (
     "aten::_to_sparse_bsc",
     "aten::sparse_mask",
 )
-"""Operators that count the entries of a sparse result by others, inside."""
+"""Operators that make a dense tensor sparse, and count inside how many entries that has. `sparse_mask` is told where they are.
+
+Source: torch, aten/src/ATen/native/TensorConversions.cpp and sparse/SparseTensor.cpp, callers of `nonzero` and `coalesce`.
+"""
 FILLED: Final = {
     "aten::zeros_like": 0,
     "aten::ones_like": 1,
@@ -120,9 +123,11 @@ class Kind(Enum):
     READ = "read"
     CHECKED = "checked"
     """Fault numbers that a solver left on the card, and an error if one is set."""
-    OPENED = "opened"
-    """From its inputs as a pure one, and inside it reads fault numbers, or counts entries."""
+    CHECKING = "checking"
+    """From its inputs as a pure one, and it reads fault numbers inside."""
     SHAPED = "shaped"
+    SPARSE = "sparse"
+    """It makes a sparse tensor, or is one of the operators that are there for them alone."""
     COALESCED = "coalesced"
     """A sparse tensor whose entries of one place are added up."""
     INDEXED = "indexed"
@@ -191,7 +196,7 @@ def _planned(operator: OpOverload) -> Plan:
         name=schema.name,
         kind=kind,
         written=written,
-        overwrites=schema.name in OVERWRITES,
+        overwrites=schema.name in OVERWRITES or any(argument.is_out for argument in schema.arguments),
         formula=formula,
         indifferent=formula is None and kind in {Kind.VIEW, Kind.BLANK},
     )
@@ -210,7 +215,7 @@ def _kind_by_name(operator: OpOverload) -> Kind | None:
         **dict.fromkeys(READS, Kind.READ),
         **dict.fromkeys(SHAPED_BY_VALUES, Kind.SHAPED),
         **dict.fromkeys(INDEXED, Kind.INDEXED),
-        **({} if schema.is_mutable else dict.fromkeys((*CHECKING, *MAKING_SPARSE), Kind.OPENED)),
+        **({} if schema.is_mutable else dict.fromkeys(CHECKING, Kind.CHECKING)),
         "aten::_coalesce": Kind.COALESCED,
         "aten::_linalg_check_errors": Kind.CHECKED,
         "aten::lift_fresh": Kind.LIFTED,
@@ -225,6 +230,8 @@ def _kind_by_schema(operator: OpOverload) -> Kind:
     name = schema.name
     if not name.startswith(("aten::", "prims::")):
         return Kind.COLLECTIVE if name.startswith(COLLECTIVES) and name not in NO_COLLECTIVES else Kind.OPAQUE
+    if "sparse" in name:
+        return Kind.SPARSE
     if operator.is_view:
         return Kind.VIEW
     if "empty" in name or torch.Tag.nondeterministic_seeded in operator.tags:

@@ -1,4 +1,4 @@
-"""Entries of sparse tensors: how many are left once those of one place are added up. The card counts, and the host waits."""
+"""Operators of sparse tensors, whose number of entries is decided by values: the card counts, and the host waits for it."""
 
 from __future__ import annotations
 
@@ -10,37 +10,61 @@ from typing import TYPE_CHECKING, Any, Final
 import torch
 from torch import Tensor
 
-from pytest_vramguard.devices.emulated.known.storages import KnownStorages, on_host, write_dense
+from pytest_vramguard.devices.emulated.known.circumstances import on_card
+from pytest_vramguard.devices.emulated.known.operands import Arguments, Keywords, tensors_in
+from pytest_vramguard.devices.emulated.known.plans import MAKING_SPARSE, Kind, Plan
+from pytest_vramguard.devices.emulated.known.shapes import COUNT_BYTES
+from pytest_vramguard.devices.emulated.known.storages import KnownStorages, is_dense, on_host, write_dense
 from pytest_vramguard.devices.emulated.libraries import note_read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from torch._ops import OpOverload
 
-    from pytest_vramguard.devices.emulated.known.operands import Arguments, Keywords
-    from pytest_vramguard.devices.emulated.known.plans import Plan
     from pytest_vramguard.devices.emulated.known.reads import ReadLog
 
-COUNT_BYTES: Final = 8
-"""Of the count that is copied to the host."""
 SORTED_BYTES: Final = 16
-"""For each entry, its place and its number among the entries, between which and another such pair of arrays Thrust sorts."""
+"""Of scratch for each entry while Thrust sorts: a second copy of its place and of its number. Source: as `_with_entries`."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SparseEntries:
-    """Counts the entries of sparse tensors."""
+COPIES: Final = ("aten::_to_copy", "aten::copy_")
+"""Operators that may take numbers to the host, and count none."""
+
+
+@dataclass(kw_only=True, slots=True)
+class SparseOperators:
+    """Runs operators of sparse tensors with the mode inside them, which sees the dense tensors that those are made of."""
 
     known: KnownStorages
     log: ReadLog
+    mode: AbstractContextManager[Any]
+    seen: bool = False
+    """Whether there may be sparse tensors: before, nobody looks for them among the arguments of all operators."""
 
-    def coalesced(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Tensor:
-        """Run `_coalesce`. Where places are not known, every entry is taken to have one of its own, and that is reported."""
-        sparse: Tensor = args[0]
-        if not sparse.is_cuda or sparse._nnz() < 2:  # fewer are copied as they are
-            result: Tensor = func(*args, **kwargs)
-            return result
+    def begin(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
+        """Run an operator that is there for sparse tensors alone, or the first that gets one."""
+        self.seen = True
+        if is_about_sparse(args, kwargs) or plan.name in MAKING_SPARSE:
+            return self.run(func, plan, args, kwargs)
+        return func(*args, **kwargs)
+
+    def run(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
+        """Run an operator of sparse tensors. A number that it reads inside is how many entries something has."""
+        if not _is_on_card(args, kwargs):
+            return func(*args, **kwargs)
+        if plan.kind is Kind.COALESCED:
+            return self._coalesced(plan, args[0])
+        read = self.log.reads.total()
+        with self.mode:
+            result = on_card(func, *args, **kwargs)
+        if self.log.reads.total() > read and plan.name not in COPIES:
+            self.log.note_shape(plan.name)
+        return result
+
+    def _coalesced(self, plan: Plan, sparse: Tensor) -> Tensor:
+        """Add up entries. Where places are not known, every entry is taken to have one of its own, and that is reported."""
         note_read(COUNT_BYTES)
         places = sparse._indices()
         if not self.known.holds(places):
@@ -53,8 +77,22 @@ class SparseEntries:
         return result
 
 
+def is_about_sparse(args: Arguments, kwargs: Keywords) -> bool:
+    """Return whether a sparse tensor is among the arguments."""
+    return not all(map(is_dense, tensors_in(args, kwargs)))
+
+
+def _is_on_card(args: Arguments, kwargs: Keywords) -> bool:
+    """Return whether a tensor among the arguments is on the card, or a result shall be."""
+    return (
+        any(tensor.is_cuda for tensor in tensors_in(args, kwargs)) or torch.device(kwargs.get("device") or "cpu").type == "cuda"
+    )
+
+
 def _distinct(places: Tensor, sizes: Sequence[int]) -> Tensor:
     """Return the places that differ, in order, a row for each of the dimensions, which have these sizes."""
+    if not len(places):  # without dimensions there is one place
+        return places[:, :1]
     strides = [*accumulate(reversed(sizes[1:]), mul, initial=1)][::-1]
     flat: Any = sum(row * stride for row, stride in zip(places, strides, strict=True))
     found = flat.unique()
@@ -71,6 +109,7 @@ def _with_entries(sparse: Tensor, count: int) -> Tensor:
     sorting = torch.empty(SORTED_BYTES * sparse._nnz(), dtype=torch.uint8, device=places.device)
     del sorting
     kept = numbers.new_empty((count, *numbers.shape[1:]))
+    added = numbers.contiguous()
     kept_places = flat[:count].view(1, -1) if len(places) == 1 else places.new_empty((len(places), count))
-    del order, offsets
+    del order, offsets, added
     return torch.sparse_coo_tensor(kept_places, kept, sparse.shape, is_coalesced=True, check_invariants=False)
