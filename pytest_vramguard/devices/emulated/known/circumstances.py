@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -25,23 +25,20 @@ fake_mode: Final[Callable[[], object]] = (
 
 In torch 2.1 it is a mode like any other, and sees operators before that of the known values does.
 """
-_KEYS: Final = {
-    ("cuda", "dense"): torch._C.DispatchKey.CUDA,
-    ("cuda", "sparse"): torch._C.DispatchKey.SparseCUDA,
-    ("cuda", "compressed"): torch._C.DispatchKey.SparseCsrCUDA,
-    ("cpu", "sparse"): torch._C.DispatchKey.SparseCPU,
-    ("cpu", "compressed"): torch._C.DispatchKey.SparseCsrCPU,
-}
-"""Of a kind of device's own part of an operator, by the layout of its tensors."""
 
 
 def on_card(operator: OpOverload, *arguments: Any, **keywords: Any) -> Any:
     """Run the card's own part of an operator, in which modes see what it calls; the host's, where sparse tensors leave it."""
     tensors = list(tensors_in(arguments, keywords))
     layouts = {tensor.layout for tensor in tensors} - {torch.strided}
-    device = "cuda" if any(tensor.is_cuda for tensor in tensors) else "cpu"
-    layout = "dense" if not layouts else "sparse" if layouts == {torch.sparse_coo} else "compressed"
-    key = _KEYS[device, layout]
+    layout = "" if not layouts else "Sparse" if layouts == {torch.sparse_coo} else "SparseCsr"
+    key = _key(layout + ("CUDA" if any(tensor.is_cuda for tensor in tensors) else "CPU"))
     if hasattr(operator, "redispatch"):
         return operator.redispatch(torch._C.DispatchKeySet(key), *arguments, **keywords)
     return operator._op_dk(key, *arguments, **keywords)  # up to torch 2.2
+
+
+@cache
+def _key(name: str) -> Any:
+    """Return a key of the dispatcher; up to torch 2.2 it has more of them than Python has names for."""
+    return torch._C._dispatch_key_parse(name)
