@@ -15,6 +15,7 @@ from adamw_of_torch_2_0 import OldAdamW
 from qwen_model import Qwen, QwenConfig
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainingArguments
+from transformers.modeling_utils import no_init_weights
 
 
 class OrderedTrainer(Trainer):
@@ -72,7 +73,8 @@ def _with_lora(model: Any, settings: dict[str, Any]) -> Any:
         bias="none",
         task_type="CAUSAL_LM",
     )
-    adapted = get_peft_model(model, config)
+    with no_init_weights():  # PEFT 0.5 draws numbers on the host for each weight that it then takes from the model
+        adapted = get_peft_model(model, config)
     if settings["checkpointing"]:
         adapted.enable_input_require_grads()
     return adapted
