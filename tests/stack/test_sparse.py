@@ -148,6 +148,20 @@ def test_products_with_dense_tensors_see_the_entries(values: KnownValues) -> Non
     assert before + 1 == values.log.shapes.total()
 
 
+def test_trained_entries(values: KnownValues) -> None:
+    """Numbers that are parameters stand in a sparse tensor, as in FRoD, and have gradients."""
+    numbers = torch.nn.Parameter(torch.ones(6).cuda())
+    rows = torch.tensor([[0, 0, 1, 5, 5, 5], [2, 2, 3, 0, 0, 1]]).cuda()
+    before = values.log.shapes.total()
+
+    entries = torch.sparse_coo_tensor(rows, numbers, (SIDE, SIDE)).coalesce()
+    (torch.ones(2, SIDE).cuda() @ entries.to_dense()).sum().backward()
+
+    assert 4 == entries._nnz()
+    assert numbers.grad is not None
+    assert before == values.log.shapes.total()
+
+
 @pytest.mark.parametrize("layout", PARTS)
 def test_memory_of_sparse_buffers_has_an_owner(layout: torch.layout) -> None:
     """Places and values of a sparse tensor, however it is laid out, belong to the module that it is a buffer of."""

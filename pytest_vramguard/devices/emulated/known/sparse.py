@@ -42,6 +42,8 @@ class SparseOperators:
     mode: AbstractContextManager[Any]
     seen: bool = False
     """Whether there may be sparse tensors: before, nobody looks for them among the arguments of all operators."""
+    _opened: OpOverload | None = None
+    """The operator that is run with the mode inside it, innermost."""
 
     def begin(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Run an operator that is there for sparse tensors alone, or the first that gets one."""
@@ -52,13 +54,17 @@ class SparseOperators:
 
     def run(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Run an operator of sparse tensors. A number that it reads inside is how many entries something has."""
-        if not _is_on_card(args, kwargs):
+        if func is self._opened or not _is_on_card(args, kwargs):  # `detach` asks for itself once more
             return func(*args, **kwargs)
         if plan.kind is Kind.COALESCED:
             return self._coalesced(plan, args[0])
-        read = self.log.reads.total()
-        with self.mode:
-            result = on_card(func, *args, **kwargs)
+        read, outer = self.log.reads.total(), self._opened
+        self._opened = func
+        try:
+            with self.mode:
+                result = on_card(func, *args, **kwargs)
+        finally:
+            self._opened = outer
         if self.log.reads.total() > read and plan.name not in COPIES:
             self.log.note_shape(plan.name)
         return result
