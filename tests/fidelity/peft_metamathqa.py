@@ -58,6 +58,7 @@ FIRST_WIKI_LOSS_OF_BASE: Final = "2026-07-14"
 STANDS_IN: Final = {
     "ADAMSS": "clusters of one size stand for those that K-means finds in the weights",
     "FROD": "projections without values stand for those of the weights",
+    "SHIRA": "the first places of a weight stand for those that were drawn",
 }
 """What the run here puts in place of values that a method reads from weights (`runs/stand_ins.py`)."""
 SCIKIT_LEARN: Final = ("scikit-learn", "scipy", "joblib", "threadpoolctl", "cloudpickle", "narwhals")

@@ -6,10 +6,13 @@ in the original but what is done here too, and no shape on the card follows from
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def put_in(method: str) -> None:
@@ -23,6 +26,10 @@ def put_in(method: str) -> None:
 
         model._projection_from_weights = _projection
         layer.FrodLayer._calculate_frod_u_and_lambda = _u_and_lambda
+    if method == "SHIRA":
+        from peft.tuners.shira import layer
+
+        layer.ShiraLayer.update_layer = _with_mask_of_host(layer.ShiraLayer.update_layer)
 
 
 def _even_clusters(rows: Tensor, clusters: int, _iterations: int) -> tuple[Tensor, int]:
@@ -41,3 +48,15 @@ def _u_and_lambda(_layer: Any, projection: Tensor, weight: Tensor) -> tuple[Tens
     """Return a matrix like the weight and a number for each column; the weight leaves the card in 64 bits, as there."""
     on_host = weight.detach().to(torch.float64).cpu()
     return torch.zeros(on_host.shape), torch.zeros(len(projection))
+
+
+def _with_mask_of_host(update_layer: Callable[..., None]) -> Callable[..., None]:
+    """Return SHiRA's method with another mask: as many of its places are true as on the card, where nobody knows which."""
+
+    def with_mask_of_host(layer: Any, adapter: str, mask: Tensor, rank: int, *args: Any, **kwargs: Any) -> None:
+        on_host = torch.zeros(mask.shape, dtype=mask.dtype)
+        on_host.view(-1)[: rank * sum(mask.shape)] = 1
+        update_layer(layer, adapter, on_host, rank, *args, **kwargs)
+        layer.shira_indices[adapter] = layer.shira_indices[adapter].to(mask.device)
+
+    return with_mask_of_host
