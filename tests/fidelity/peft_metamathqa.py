@@ -57,6 +57,7 @@ FIRST_WIKI_LOSS_OF_BASE: Final = "2026-07-14"
 
 STANDS_IN: Final = {
     "ADAMSS": "clusters of one size stand for those that K-means finds in the weights",
+    "BOFT": "its own kernel is not compiled, so blocks are put together by torch's operators",
     "FROD": "projections without values stand for those of the weights",
     "SHIRA": "the first places of a weight stand for those that were drawn",
 }

@@ -2,6 +2,7 @@
 
 The emulated card knows no values, and zeros on the host have neither clusters nor an inverse. Nothing here is done on the card
 in the original but what is done here too, and no shape on the card follows from the values but the sizes of AdaMSS's clusters.
+BOFT would have a kernel compiled for each run, and goes on without it where that fails, as it does with torch 2.13.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ def put_in(method: str) -> None:
         from peft.tuners.adamss import layer
 
         layer.clustering_Z = _even_clusters
+    if method == "BOFT":
+        from peft.tuners.boft import layer
+
+        layer.get_fbd_cuda = lambda: None
     if method == "FROD":
         from peft.tuners.frod import layer, model
 
