@@ -29,6 +29,11 @@ SORTED_BYTES: Final = 16
 """Of scratch for each entry while Thrust sorts: a second copy of its place and of its number. Source: as `_with_entries`."""
 
 
+COUNTED_BY_KERNELS: Final = ("aten::index_select",)
+"""Operators whose own kernels count entries, which nobody sees. Source: torch, aten/src/ATen/native/TensorShape.cpp and
+native/cuda/TensorShapeCUDA.cpp, `index_select_sparse`."""
+PARTS: Final = ("aten::_indices", "aten::_values", "aten::detach")
+"""Operators that return what is there."""
 COPIES: Final = ("aten::_to_copy", "aten::copy_")
 """Operators that may take numbers to the host, and count none."""
 
@@ -54,10 +59,20 @@ class SparseOperators:
 
     def run(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Run an operator of sparse tensors. A number that it reads inside is how many entries something has."""
-        if func is self._opened or not _is_on_card(args, kwargs):  # `detach` asks for itself once more
+        if func is self._opened or not _makes_tensors(func) or not _is_on_card(args, kwargs):  # `detach` asks for itself again
             return func(*args, **kwargs)
         if plan.kind is Kind.COALESCED:
             return self._coalesced(plan, args[0])
+        if hasattr(func, "redispatch"):
+            result, counts = self._opened_up(func, args, kwargs)
+        else:  # up to torch 2.2 there is no way into one that does not end the process for some
+            result, counts = func(*args, **kwargs), plan.name not in PARTS
+        if (counts or plan.name in COUNTED_BY_KERNELS) and plan.name not in COPIES:
+            self.log.note_shape(plan.name)
+        return result
+
+    def _opened_up(self, func: OpOverload, args: Arguments, kwargs: Keywords) -> tuple[Any, bool]:
+        """Return the result of an operator with the mode inside it, and whether it read a number there that is not known."""
         read, outer = self.log.reads.total(), self._opened
         self._opened = func
         try:
@@ -65,9 +80,7 @@ class SparseOperators:
                 result = on_card(func, *args, **kwargs)
         finally:
             self._opened = outer
-        if self.log.reads.total() > read and plan.name not in COPIES:
-            self.log.note_shape(plan.name)
-        return result
+        return result, self.log.reads.total() > read
 
     def _coalesced(self, plan: Plan, sparse: Tensor) -> Tensor:
         """Add up entries. Where places are not known, every entry is taken to have one of its own, and that is reported."""
@@ -86,6 +99,11 @@ class SparseOperators:
 def is_about_sparse(args: Arguments, kwargs: Keywords) -> bool:
     """Return whether a sparse tensor is among the arguments."""
     return not all(map(is_dense, tensors_in(args, kwargs)))
+
+
+def _makes_tensors(func: OpOverload) -> bool:
+    """Return whether an operator returns tensors, and not a size or a type that it is asked for."""
+    return any("Tensor" in str(returned.type) for returned in func._schema.returns)
 
 
 def _is_on_card(args: Arguments, kwargs: Keywords) -> bool:
