@@ -65,17 +65,11 @@ class Stream:
         """Return the steps of a bucket."""
         return self.steps[number * BATCHES_PER_BUCKET : (number + 1) * BATCHES_PER_BUCKET]
 
-    def bucket_at(self, share: float) -> tuple[Step, ...]:
-        """Return the bucket at a place of the order by their longest batch: 0 has the least long one, 1 the longest."""
-        buckets = map(self.bucket, range(len(self.steps) // BATCHES_PER_BUCKET))
-        order = sorted(buckets, key=lambda bucket: bucket[0].longest)
-        return order[round(share * (len(order) - 1))]
-
-    def ten_at(self, share: float, place: int) -> tuple[Step, ...]:
-        """Return the ten steps at a place of their bucket, 0 or 10, of the bucket at a place of the order by their longest."""
+    def bucket_at(self, share: float, place: int = 0) -> tuple[Step, ...]:
+        """Return the bucket with a share of all below it, in the order by the batch at a place, where 0 is the longest."""
         buckets = map(self.bucket, range(len(self.steps) // BATCHES_PER_BUCKET))
         order = sorted(buckets, key=lambda bucket: bucket[place].longest)
-        return order[round(share * (len(order) - 1))][place : place + 10]
+        return order[round(share * (len(order) - 1))]
 
 
 @cache

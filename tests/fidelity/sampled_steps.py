@@ -85,7 +85,9 @@ def _validated(stream: Stream, validated_every: int) -> list[Block]:
     """
     answers = range(validated_every, len(stream.steps) + 1, validated_every)
     places = Counter((step - 1) // 10 * 10 % BATCHES_PER_BUCKET for step in answers)
-    return [stream.ten_at(share, place) for place, count in places.items() for share in median_ranks(count)]
+    return [
+        stream.bucket_at(share, place)[place : place + 10] for place, count in places.items() for share in median_ranks(count)
+    ]
 
 
 def reserved_after_every_step(reserved: Sequence[float], sample: SampledSteps) -> list[float]:

@@ -340,3 +340,9 @@ def test_threads_follow_values(values: KnownValues, kind: str) -> None:
 
     assert [[0, 2], False] == found
     assert before + 1 == values.log.reads.total()
+
+
+def test_what_is_read_where_it_is_written_stays_unknown(values: KnownValues) -> None:
+    """An output that is an input too has no former values that do not matter."""
+    total = torch.randn(LARGE).cuda().sum()
+    assert not values.known.holds(torch.add(total, torch.tensor(1.0).cuda(), out=total))

@@ -38,6 +38,7 @@ OPERATORS: dict[str, Callable[[Tensor], Tensor]] = {
     "of another type": lambda x: x.to(torch.float16).coalesce(),
     "places of another one": lambda x: torch.ones(x.shape, device=x.device).sparse_mask(x.coalesce()),
     "a row": lambda x: x[0].coalesce(),
+    "times a number": lambda x: (x * 2.5).coalesce(),
     "turned": lambda x: x.t().coalesce(),
     "joined": lambda x: torch.cat([x, x]).coalesce(),
     "from the host": lambda x: x.cpu().to(x.device).coalesce(),
@@ -50,6 +51,7 @@ OF_UNKNOWN: dict[str, Callable[[Tensor], object]] = {
     "nonzero of rows": lambda x: x.to_sparse_csr(),
     "nonzero of columns": lambda x: x.to_sparse_csc(),
     "nonzero of blocks": lambda x: x.to_sparse_bsr((2, 2)),
+    "mul": lambda x: torch.eye(64).to_sparse().to(x.device) * torch.eye(64).to_sparse().to(x.device),
     "index_select": lambda x: torch.ones(64, 64).to_sparse().to(x.device).index_select(0, torch.tensor([1, 2]).cuda()),
 }
 

@@ -28,7 +28,8 @@ In torch 2.1 it is a mode like any other, and sees operators before that of the 
 
 
 def on_card(operator: OpOverload, *arguments: Any, **keywords: Any) -> Any:
-    """Run the card's own part of an operator, in which modes see what it calls; the host's, where sparse tensors leave it."""
+    """Run the card's own part of an operator, in which modes see what it calls; of sparse tensors on the host, the host's."""
+    arguments = tuple(map(_as_declared, operator._schema.arguments, arguments))
     tensors = list(tensors_in(arguments, keywords))
     layouts = {tensor.layout for tensor in tensors} - {torch.strided}
     layout = "" if not layouts else "Sparse" if layouts == {torch.sparse_coo} else "SparseCsr"
@@ -36,6 +37,12 @@ def on_card(operator: OpOverload, *arguments: Any, **keywords: Any) -> Any:
     if hasattr(operator, "redispatch"):
         return operator.redispatch(torch._C.DispatchKeySet(key), *arguments, **keywords)
     return operator._op_dk(key, *arguments, **keywords)  # up to torch 2.2
+
+
+def _as_declared(declared: Any, given: Any) -> Any:
+    """Return a number that stands where an operator takes a tensor as one, which a call by key does not do by itself."""
+    is_number = isinstance(given, (bool, int, float, complex)) and isinstance(declared.type, torch.TensorType)
+    return torch.tensor(given) if is_number else given
 
 
 @cache

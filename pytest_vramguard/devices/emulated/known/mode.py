@@ -20,6 +20,7 @@ from pytest_vramguard.devices.emulated.known.operands import (
     all_on_host,
     covers_storage,
     is_mask,
+    read_by,
     tensors_in,
     written_by,
 )
@@ -223,9 +224,8 @@ class KnownValues(TorchDispatchMode):
         targets = list(written_by(plan, args, kwargs))
         if not any(target.is_cuda for target in targets):
             return self._into_host(func, plan, args, kwargs, targets)
-        inputs = tensors_in(args, kwargs)
-        if plan.overwrites and all(map(covers_storage, targets)):
-            inputs = (tensor for tensor in inputs if all(tensor is not target for target in targets))
+        overwritten = plan.overwrites and all(map(covers_storage, targets))
+        inputs = read_by(plan, args, kwargs) if overwritten else tensors_in(args, kwargs)
         if not (all(is_small(target) for target in targets) and self.known.holds_all(inputs)):
             return self._unknown(func, plan, args, kwargs)
         on_cpu_args, on_cpu_kwargs = all_on_host(args), all_on_host(kwargs)

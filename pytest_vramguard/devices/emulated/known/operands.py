@@ -36,6 +36,15 @@ def written_by(plan: Plan, args: Arguments, kwargs: Keywords) -> Iterator[Tensor
         yield from tensors_in((args[position] if position < len(args) else kwargs.get(name),))
 
 
+def read_by(plan: Plan, args: Arguments, kwargs: Keywords) -> Iterator[Tensor]:
+    """Yield the tensors that an operator is given elsewhere than where it writes to; one may be given in both places."""
+    positions, names = {position for position, _ in plan.written}, {name for _, name in plan.written}
+    yield from tensors_in(
+        [value for position, value in enumerate(args) if position not in positions],
+        [value for name, value in kwargs.items() if name not in names],
+    )
+
+
 def all_on_host(argument: Any) -> Any:
     """Return an argument, or a collection of arguments, with each tensor and device of the card replaced by one of the host."""
     if isinstance(argument, Tensor):

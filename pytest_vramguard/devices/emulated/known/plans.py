@@ -196,7 +196,7 @@ def _planned(operator: OpOverload) -> Plan:
         name=schema.name,
         kind=kind,
         written=written,
-        overwrites=schema.name in OVERWRITES or any(argument.is_out for argument in schema.arguments),
+        overwrites=schema.name in OVERWRITES or all(schema.arguments[position].is_out for position, _ in written),
         formula=formula,
         indifferent=formula is None and kind in {Kind.VIEW, Kind.BLANK},
     )

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pytest_vramguard.devices.emulated.known.circumstances import on_card
-from pytest_vramguard.devices.emulated.known.operands import Arguments, Keywords, tensors_in
+from pytest_vramguard.devices.emulated.known.operands import Arguments, Keywords, read_by, tensors_in
 from pytest_vramguard.devices.emulated.known.plans import MAKING_SPARSE, Kind, Plan
 from pytest_vramguard.devices.emulated.known.shapes import COUNT_BYTES
 from pytest_vramguard.devices.emulated.known.storages import KnownStorages, is_dense, on_host, write_dense
@@ -27,12 +27,11 @@ if TYPE_CHECKING:
 
 SORTED_BYTES: Final = 16
 """Of scratch for each entry while Thrust sorts: a second copy of its place and of its number. Source: as `_with_entries`."""
-
-
-COUNTED_BY_KERNELS: Final = ("aten::index_select",)
-"""Operators whose own kernels count entries, which nobody sees. Source: torch, aten/src/ATen/native/TensorShape.cpp and
-native/cuda/TensorShapeCUDA.cpp, `index_select_sparse`."""
-PARTS: Final = ("aten::_indices", "aten::_values", "aten::detach")
+COUNTED_BY_KERNELS: Final = {"aten::index_select": 1, "aten::mul": 2, "aten::mul_": 1}
+"""Operators whose own kernels count entries, which nobody sees, if so many sparse tensors are given beside what is written to:
+where several meet, kernels look for the places that all have. Source: torch, aten/src/ATen/native/native_functions.yaml, what
+they are on SparseCUDA."""
+ACCESSORS: Final = ("aten::_indices", "aten::_values", "aten::detach")
 """Operators that return what is there."""
 COPIES: Final = ("aten::_to_copy", "aten::copy_")
 """Operators that may take numbers to the host, and count none."""
@@ -59,15 +58,15 @@ class SparseOperators:
 
     def run(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:
         """Run an operator of sparse tensors. A number that it reads inside is how many entries something has."""
-        if func is self._opened or not _makes_tensors(func) or not _is_on_card(args, kwargs):  # `detach` asks for itself again
+        if func is self._opened or not _is_on_card(args, kwargs):  # `detach` asks for itself once more
             return func(*args, **kwargs)
         if plan.kind is Kind.COALESCED:
             return self._coalesced(plan, args[0])
         if hasattr(func, "redispatch"):
             result, counts = self._opened_up(func, args, kwargs)
         else:  # up to torch 2.2 there is no way into one that does not end the process for some
-            result, counts = func(*args, **kwargs), plan.name not in PARTS
-        if (counts or plan.name in COUNTED_BY_KERNELS) and plan.name not in COPIES:
+            result, counts = func(*args, **kwargs), _makes_tensors(func) and plan.name not in ACCESSORS
+        if (counts or _is_counted_by_kernels(plan, args, kwargs)) and plan.name not in COPIES:
             self.log.note_shape(plan.name)
         return result
 
@@ -99,6 +98,12 @@ class SparseOperators:
 def is_about_sparse(args: Arguments, kwargs: Keywords) -> bool:
     """Return whether a sparse tensor is among the arguments."""
     return not all(map(is_dense, tensors_in(args, kwargs)))
+
+
+def _is_counted_by_kernels(plan: Plan, args: Arguments, kwargs: Keywords) -> bool:
+    """Return whether a kernel of an operator counts entries."""
+    sparse = sum(not is_dense(tensor) for tensor in read_by(plan, args, kwargs))
+    return sparse >= COUNTED_BY_KERNELS.get(plan.name, sparse + 1)
 
 
 def _makes_tensors(func: OpOverload) -> bool:
