@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import resource
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +35,11 @@ def read(cards: Libraries, from_: int, size_bytes: int) -> bytes:
     return buffer.raw
 
 
+def resident_bytes() -> int:
+    """Return how much host memory this process occupies."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+
+
 class TestCopies:
     """cudaMemcpyAsync between host and card."""
 
@@ -50,6 +57,28 @@ class TestCopies:
     def test_bytes_never_written_are_zero(self, cards: Libraries, region: int) -> None:
         """Fresh device memory reads as zero, although it does not exist."""
         assert bytes(REAL_BYTES) == read(cards, region + GRANULE_BYTES // 2, REAL_BYTES)
+
+    def test_zeros_replace_what_was_there(self, cards: Libraries, region: int) -> None:
+        """In the middle of other bytes, by a copy and by a fill."""
+        put(cards, region, b"\7" * 9)
+
+        put(cards, region + 2, bytes(2))
+        cards.call("cudaMemsetAsync", region + 5, 0, 2, 0)
+
+        assert b"\7\7\0\0\7\0\0\7\7" == read(cards, region, 9)
+
+    def test_zeros_in_fresh_memory_take_no_room_on_the_host(self, cards: Libraries) -> None:
+        """Statistics of quantised weights begin as zeros, 1 GB of them for 70 billion weights."""
+        pieces = 32
+        code, address = cards.allocate("cudaMalloc", pieces * REAL_BYTES)
+        assert SUCCESS == code
+        before = resident_bytes()
+
+        for piece in range(pieces):
+            put(cards, address + piece * REAL_BYTES, bytes(REAL_BYTES))
+            cards.call("cudaMemsetAsync", address + piece * REAL_BYTES, 0, REAL_BYTES, 0)
+
+        assert resident_bytes() < before + pieces * REAL_BYTES / 4
 
     def test_freed_bytes_do_not_come_back(self, cards: Libraries) -> None:
         """Memory that is handed out again is blank, also where its former holder wrote."""

@@ -193,8 +193,9 @@ def _quantize(model: nn.Module, place: torch.device) -> None:
 
 
 def _adapted(model: Any, settings: dict[str, Any], rank: int) -> Any:
-    """Return the model with LoRA."""
+    """Return the model with LoRA, whose matrices nobody fills on the host, but for zeros."""
     from peft import LoraConfig, TaskType, get_peft_model
+    from transformers.modeling_utils import no_init_weights
 
     lora = settings["lora"]
     config = LoraConfig(
@@ -205,7 +206,7 @@ def _adapted(model: Any, settings: dict[str, Any], rank: int) -> Any:
         lora_dropout=lora["dropout"],
         target_modules=lora["target_modules"],
     )
-    with _statistics_that_stay(model) if rank else nullcontext():
+    with _statistics_that_stay(model) if rank else nullcontext(), no_init_weights():
         return get_peft_model(model, config)
 
 

@@ -186,7 +186,7 @@ class KnownValues(TorchDispatchMode):
         result = func(*args, **kwargs)
         number = FILLED[plan.name]
         fill: Any = kwargs.get("fill_value", args[-1]) if number is None else number
-        self._give(result, lambda: torch.full(result.shape, fill))
+        self._give(result, lambda: torch.full(result.shape, fill, dtype=result.dtype))
         return result
 
     def _compared(self, func: OpOverload, plan: Plan, args: Arguments, kwargs: Keywords) -> Any:

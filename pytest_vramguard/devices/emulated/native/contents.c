@@ -51,9 +51,16 @@ static bool for_each_granule(const entry *within, const char *address, size_t si
     return true;
 }
 
+static bool all_zero(const char *bytes, size_t size_bytes)
+{
+    return size_bytes == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, size_bytes - 1) == 0);
+}
+
 static bool write_granule(arena *home, size_t granule, char *at, size_t size_bytes, size_t offset, void *from)
 {
     if (!home->written[granule]) {
+        if (all_zero((const char *)from + offset, size_bytes))
+            return true; /* it reads so already */
         void *base = (char *)home->base + granule * GRANULE;
         if (mprotect(base, GRANULE, PROT_READ | PROT_WRITE) != 0)
             return false;
@@ -166,7 +173,7 @@ static void repeat(char *to, const char *pattern, size_t pattern_bytes, size_t s
 
 static bool fill_on_card(entry *target, const char *to, const char *pattern, size_t pattern_bytes, size_t size_bytes)
 {
-    if (size_bytes > VG_REAL_BYTES)
+    if (size_bytes > VG_REAL_BYTES || all_zero(pattern, pattern_bytes))
         return clear(target, to, size_bytes);
     char *bytes = malloc(size_bytes);
     if (bytes == NULL)
