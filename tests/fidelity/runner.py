@@ -104,14 +104,9 @@ class Runner:
 
 def _asked(order: str, python: Path, paths: Sequence[str]) -> Answer:
     """Ask a child process."""
+    # What is computed here is small: threads would wait for each other, most of all on a machine that is busy.
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory(prefix="vramguard-run-") as folder:
-        variables = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(paths),
-            "HF_HUB_OFFLINE": "1",
-            "OMP_NUM_THREADS": "1",  # what is computed here is small: threads would wait for each other
-            "TORCHINDUCTOR_CACHE_DIR": folder,  # what an earlier run left there is not tried on the card again
-        }
         question, answer = Path(folder, "order.json"), Path(folder, "answer.json")
         question.write_text(order, encoding="utf-8")
         command = [str(python), "-W", "ignore", str(CHILD), str(question), str(answer)]

@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final
 
 from pytest_vramguard.devices.emulated import libraries
+from pytest_vramguard.devices.emulated.compiler_cache import empty_compiler_cache
 from pytest_vramguard.devices.emulated.device_facts import facts_of
 from pytest_vramguard.devices.emulated.evidence import absence_notes, communication_notes, gaps_in, notes_in
 from pytest_vramguard.devices.emulated.known.reads import ReadLog
@@ -76,14 +77,14 @@ class EmulatedDevice:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Run with the values that shape the computation kept real."""
+        """Run with the values that shape the computation kept real, and nothing compiled yet."""
         from pytest_vramguard.devices.emulated.known.mode import KnownValues
         from pytest_vramguard.devices.emulated.known.watch import watching
 
         self._values = values = KnownValues()
         self._reads = values.log
         self._watch = WorkWatch(values)
-        with watching(values):
+        with empty_compiler_cache(), watching(values):
             yield
 
     def counted_step(self) -> AbstractContextManager[None]:
