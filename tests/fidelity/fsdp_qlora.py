@@ -4,7 +4,8 @@ The script is written anew (`runs/fsdp_qlora_train.py`); transformers, PEFT, bit
 rank is a process of its own. Nothing is fitted. Assumed, since the rows do not say it: alpha of LoRA is 16, and the kinds
 "LoRA" and "QLoRA" are the script's `lora` and `qlora`, which use PEFT; these are its defaults, and those of the commands that
 its authors print. Transformers is 4.37.2, since its authors rule out 4.38 and 4.39, and 4.40 came later. A step is run four
-times, after which the source read its counter.
+times; the source read its counter after that, by its comment, or after the epoch, by its code, which makes no difference here:
+16 steps reserve the same.
 
 What was allocated agrees with what the authors say of LoRA on Llama-2-7B, batch 1: 8.28 GiB with 512 tokens and 9.16 GiB with
 2048. What was reserved depends on how far the card lags behind the process as well, since FSDP hands memory from stream to
@@ -12,9 +13,10 @@ stream: blocks come back once the process has waited for what used them, on the 
 Llama-2-7B with QLoRA after it was wrapped, where 3.73 come out.
 
 Llama-2-70B and Yi-34B on two RTX 4090 come out 5.5 and 3.4 % too low, and why is not known. It is not the order of loading: by
-name and 5 or 10 weights at a time, as the source's threads take them, results move by -0.9 and +0.2 %. It is not the lag: 6
-layers of the 70B reserve the same, but for 2 MiB, with 10 launches and with 100,000. With checkpoints of the other kind, or
-with transformers 4.38, 20 of its layers need more than was measured for all 80.
+name and 5 or 10 weights at a time, as the source's threads take them, results move by -0.9 and +0.2 %; with the threads in
+virtual time, 5 and 8 of them, by 0.0 and +0.2 %, though up to 500 MiB more are held once the 70B is loaded. It is not the lag:
+the 70B reserves the same with 100 and with 1000 launches. With checkpoints of the other kind, or with transformers 4.38, 20 of
+its layers need more than was measured for all 80.
 """
 
 from __future__ import annotations
