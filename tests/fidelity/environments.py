@@ -58,7 +58,7 @@ class Environments:
         """Use `folder`, or a temporary one."""
         self._folder = folder or Path(mkdtemp(prefix="vramguard-fidelity-"))
         self._keep = keep
-        self._made: list[Path] = []
+        self._made = [] if folder else [self._folder]
         self._eras = load_eras()
         self._lock = RLock()
 
