@@ -123,6 +123,17 @@ def test_vendor_libraries() -> None:
 
 
 @pytest.mark.vram
+@pytest.mark.skipif(torch.__version__.startswith("2.1."), reason="Triton 2.1 finds no driver but that of the system")
+def test_compiled(vram: Any) -> None:
+    """`torch.compile` writes kernels for the card, forward and backward."""
+    layers = torch.nn.Sequential(torch.nn.Linear(256, 1024), torch.nn.GELU(), torch.nn.LayerNorm(1024)).cuda()
+    compiled = torch.compile(layers, fullgraph=True)
+    for _ in range(3):
+        with vram.step(tokens=64):
+            compiled(torch.randn(64, 256, device="cuda")).square().mean().backward()
+
+
+@pytest.mark.vram
 def test_known_values() -> None:
     """What follows from the host's data is true on the card."""
     mask = (torch.arange(8) % 3 == 0).cuda()

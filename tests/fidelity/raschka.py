@@ -20,8 +20,6 @@ def plan(row: Row) -> Plan:
 def _run(row: Row) -> Run | NotRebuilt:
     """Return the run, or why there is none."""
     settings, metric = dict(row["settings"]), row["metric"]
-    if settings.get("compile"):
-        return NotRebuilt(reason="compiled: Inductor does not come through on the emulated card with torch 2.7.1")
     if row["model"].startswith("GPT-2"):
         return Run(
             script="gpt2",

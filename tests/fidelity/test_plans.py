@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from tests.fidelity import fsdp_qlora, litgpt, ms_swift_benchmark, qwen_profiling, runner, torchtune
 from tests.fidelity.environments import Environments
 from tests.fidelity.rows import NotRebuilt, Plan, Run
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 LITGPT: Final[dict[str, Any]] = {
     "model": "meta-llama/Llama-2-7b-hf",
@@ -152,7 +155,7 @@ class Answered(runner.Runner):
         return {"counted": {"bytes": 2}, "versions": {}, "gaps": []}
 
 
-def test_contradiction_takes_the_value_away() -> None:
+def test_contradiction_takes_the_value_away(tmp_path: Path) -> None:
     """A row whose run shows that it contradicts itself is listed with the reason."""
     run = Run(
         script="none",
@@ -164,7 +167,7 @@ def test_contradiction_takes_the_value_away() -> None:
     )
     plan = Plan(source="none", identity="none", grade="C", measured={"peak": 1.0}, run=run)
 
-    [[comparison]] = Answered(Environments(None, keep=False), today=True).compare([plan])
+    [[comparison]] = Answered(Environments(tmp_path, keep=False), today=True).compare([plan])
 
     assert comparison.emulated is None
     assert comparison.note == "2 bytes are more than the peak"

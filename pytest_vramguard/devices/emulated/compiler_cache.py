@@ -26,7 +26,8 @@ PREFIX: Final = "torchinductor_vramguard_"
 FORGETTING: Final = (
     ("torch._dynamo", "reset"),
     ("torch._inductor.utils", "clear_inductor_caches"),  # from torch 2.4 on
-    ("torch._inductor.codecache", "cache_dir.cache_clear"),  # up to torch 2.2
+    ("torch._inductor.codecache", "PyCodeCache.clear"),  # up to torch 2.2, as the next
+    ("torch._inductor.codecache", "cache_dir.cache_clear"),
 )
 """Modules of the compiler, each with what makes it forget."""
 
@@ -41,6 +42,7 @@ def empty_compiler_cache() -> Iterator[None]:
         try:
             yield
         finally:
+            _forget_compiled()  # what it keeps alive would be left behind
             for name, value in former.items():
                 if value is None:
                     os.environ.pop(name, None)
