@@ -72,11 +72,12 @@ class TestCopies:
         pieces = 32
         code, address = cards.allocate("cudaMalloc", pieces * REAL_BYTES)
         assert SUCCESS == code
+        zeros = ctypes.create_string_buffer(REAL_BYTES)
         before = resident_bytes()
 
-        for piece in range(pieces):
-            put(cards, address + piece * REAL_BYTES, bytes(REAL_BYTES))
-            cards.call("cudaMemsetAsync", address + piece * REAL_BYTES, 0, REAL_BYTES, 0)
+        for place in range(address, address + pieces * REAL_BYTES, REAL_BYTES):
+            cards.call("cudaMemcpyAsync", place, ctypes.addressof(zeros), REAL_BYTES, 1, 0)
+            cards.call("cudaMemsetAsync", place, 0, REAL_BYTES, 0)
 
         assert resident_bytes() < before + pieces * REAL_BYTES / 4
 
