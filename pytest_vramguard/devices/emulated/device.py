@@ -50,7 +50,7 @@ class EmulatedDevice:
         # transformers loads weights in several threads, whose allocations come in an order that is luck: with one, two runs
         # are equal to the byte.
         os.environ.setdefault("HF_DEACTIVATE_ASYNC_LOAD", "1")
-        # Processes that the compiler of torch 2.5 to 2.13 starts to write kernels have no card to write them for.
+        # Processes that the compiler of torch 2.7 to 2.13 starts to write kernels have no card to write them for.
         os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
         # An empty list hides real cards from torch, and would hide the emulated one too.
         if os.environ.get("CUDA_VISIBLE_DEVICES") in NO_DEVICES:
