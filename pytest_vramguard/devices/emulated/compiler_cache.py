@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from operator import attrgetter
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
@@ -22,7 +22,6 @@ FOLDERS: Final = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 torch/_inductor/runtime/cache_dir_utils.py and triton_heuristics.py."""
 PREFIX: Final = "torchinductor_vramguard_"
 """Begins as the compiler's own folder does, so that what lies there is known to be code that nobody wrote."""
-
 FORGETTING: Final = (
     ("torch._dynamo", "reset"),
     ("torch._inductor.utils", "clear_inductor_caches"),  # from torch 2.4 on
@@ -42,17 +41,19 @@ def empty_compiler_cache() -> Iterator[None]:
         try:
             yield
         finally:
-            _forget_compiled()  # what it keeps alive would be left behind
             for name, value in former.items():
                 if value is None:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+            _forget_compiled()  # what it keeps alive would be left behind
 
 
 def _forget_compiled() -> None:
     """Forget what was compiled in this process, as far as its compiler was loaded."""
     for module, path in FORGETTING:
-        with suppress(KeyError, AttributeError):
+        try:
             forget = attrgetter(path)(sys.modules[module])
-            forget()
+        except (KeyError, AttributeError):
+            continue  # not loaded, or of another release
+        forget()
