@@ -60,15 +60,12 @@ compat: venv
 
 # Published measurements against the emulated card, each row with the versions of its time, and the report of it: GROUND_TRUTH is a
 # folder of such files. An interrupted run goes on where it stopped; environments are kept in ENVIRONMENTS where that is given.
-# Some rows are run with today's versions too.
-FIDELITY_TODAY := --filter GPT-2 --filter "lora/llama-3.2-3B-rank32 torch 2.13" \
-  --filter "prompt_tuning/llama-3.2-3B-default torch 2.13" --filter "full-finetuning/llama-3.2-3B-lr_0.00001 torch 2.13"
+# All rows are then run with today's versions.
+FIDELITY := -m tests.fidelity $(GROUND_TRUTH) --jobs 2 --answers build/fidelity $(if $(ENVIRONMENTS),--environments $(ENVIRONMENTS) --keep)
 fidelity: venv
 	@test -d "$(GROUND_TRUTH)" || { echo "GROUND_TRUTH='$(GROUND_TRUTH)': no folder, expected one with published measurements"; exit 4; }
-	$(BIN)/python -m tests.fidelity $(GROUND_TRUTH) --jobs 2 --answers build/fidelity --out tests/fidelity/results \
-	  $(if $(ENVIRONMENTS),--environments $(ENVIRONMENTS) --keep)
-	$(BIN)/python -m tests.fidelity $(GROUND_TRUTH) --jobs 2 --answers build/fidelity --out tests/fidelity/results/today \
-	  --era today $(FIDELITY_TODAY)
+	$(BIN)/python $(FIDELITY) --out tests/fidelity/results
+	$(BIN)/python $(FIDELITY) --out tests/fidelity/results/today --era today
 	rm -rf build/fidelity
 	$(BIN)/python -m tests.fidelity.report
 

@@ -131,12 +131,13 @@ def test_sparse_product() -> None:
 @pytest.mark.vram
 @pytest.mark.skipif(torch.__version__.startswith("2.1."), reason="Triton 2.1 finds no driver but that of the system")
 def test_compiled(vram: Any) -> None:
-    """`torch.compile` writes kernels for the card, forward and backward."""
+    """`torch.compile` writes kernels for the card, forward and backward, and finds them again."""
     layers = torch.nn.Sequential(torch.nn.Linear(256, 1024), torch.nn.GELU(), torch.nn.LayerNorm(1024)).cuda()
     compiled = torch.compile(layers, fullgraph=True)
-    for _ in range(3):
-        with vram.step(tokens=64):
-            compiled(torch.randn(64, 256, device="cuda")).square().mean().backward()
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for _ in range(3):
+            with vram.step(tokens=64):
+                compiled(torch.randn(64, 256, device="cuda")).square().mean().backward()
 
 
 @pytest.mark.vram

@@ -63,6 +63,9 @@ MODELS: Final[Mapping[str, Mapping[str, Any]]] = {
 PROMPT_TOKENS: Final = 6
 NEW_TOKENS: Final = 50
 """Prompt "Hello, my name is" and `max_new_tokens`, the defaults of generate/base.py there."""
+LIGHTNING: Final = ("lightning", "lightning-utilities", "torchmetrics")
+"""Fabric, and what it needs."""
+LITGPT: Final = ("litgpt", "jsonargparse")
 LOWERED_TABLES: Final = (
     "a model written after LitGPT's, torch 2.1.2, Lightning 2.1.1 and bitsandbytes 0.41.3 stand for commit 8641822, 2.1.0, a"
     " development build and 0.41.1; the convolutions of LoRA run without cuDNN"
@@ -134,6 +137,7 @@ def _table(row: Row, card: str) -> Run | NotRebuilt:
             "prompt_tokens": PROMPT_TOKENS,
             "new_tokens": NEW_TOKENS,
         },
+        packages_today=LIGHTNING,
         counters=lambda counted: _counters(row, counted),
         lowered=LOWERED_TABLES,
     )
@@ -149,6 +153,7 @@ def _hub(row: Row, card: str) -> Run | NotRebuilt:
         era="torch-2.4.1",
         card=card,
         settings={"yaml": settings["yaml"], "model": settings["yaml"]["checkpoint_dir"].rpartition("/")[2]},
+        packages_today=(*LIGHTNING, *LITGPT),
         counters=lambda counted: _counters(row, counted),
         lowered=LOWERED_HUB,
         contradiction=lambda counted: _contradiction(row, counted),

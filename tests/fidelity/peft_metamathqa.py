@@ -105,6 +105,7 @@ def _run(row: Row, period: int, every: str) -> Run | NotRebuilt:
         return NotRebuilt(reason="compiled or with automatic mixed precision, which the run here does not do")
     torch = software["torch"].partition("+")[0]
     era = ERA_BY_TORCH.get(torch) or min(ERA_BY_TORCH.values(), key=lambda key: _distance(key.partition("-")[2], torch))
+    needed = SCIKIT_LEARN if row["method"] == "ADAMSS" else ()
     peft = PEFT_BY_ROW.get(software["peft"], software["peft"].partition(".dev")[0])
     sample = sampled(stream, train["eval_steps"])
     window_steps = train["max_steps"] / max(1, len(row["windows"]))
@@ -127,7 +128,8 @@ def _run(row: Row, period: int, every: str) -> Run | NotRebuilt:
         era=era,
         card=CARDS[row["hardware"]],
         settings=settings,
-        packages=(f"peft=={peft}", *(SCIKIT_LEARN if row["method"] == "ADAMSS" else ())),
+        packages=(f"peft=={peft}", *needed),
+        packages_today=needed,
         lowered="; ".join(filter(None, (_difference(software, era), STANDS_IN.get(row["method"])))) or None,
         counters=lambda counted: counters(counted, sample, period, every, window_tokens),
     )

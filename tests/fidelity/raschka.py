@@ -36,6 +36,7 @@ def _run(row: Row) -> Run | NotRebuilt:
             card="a100-80",
             settings=settings,
             counters=lambda counted: {metric: counted["max_reserved_bytes"]},
+            packages_today=("torchvision",),
             lowered="the convolution of patches runs without cuDNN; torch 2.1.2 stands for a nightly build of 2.1",
         )
     if row["model"].startswith("distilbert"):

@@ -25,6 +25,8 @@ class Run:
     """Turns what was counted into the value of each metric."""
     packages: tuple[str, ...] = ()
     """Requirements that differ from the era's."""
+    packages_today: tuple[str, ...] = ()
+    """Requirements beside the versions of this process, where those are used; what they need themselves is named too."""
     lowered: str | None = None
     """Why this is not quite the run of the row, which lowers its grade by one; None if it is."""
     contradiction: Callable[[Mapping[str, Any]], str | None] = lambda _: None

@@ -67,7 +67,7 @@ class Runner:
     def _question(self, run: Run) -> tuple[str, Callable[[], Answer]]:
         """Return what tells a question from others, and what answers it."""
         order = json.dumps({"run": run.script, "card": run.card, "settings": run.settings}, sort_keys=True)
-        era, packages = self._era(run), () if self._today else run.packages
+        era, packages = self._era(run), run.packages_today if self._today else run.packages
         key = f"{era} {packages} {order}"
         return key, partial(self._answer, key, order, era, packages)
 

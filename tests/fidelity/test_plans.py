@@ -148,11 +148,30 @@ def test_lengths_keep_below_the_limit() -> None:
 
 
 class Answered(runner.Runner):
-    """Answers every question without a process."""
+    """Answers every question without a process, with the packages that it asks for as versions."""
 
-    def _answer(self, *_: object) -> dict[str, Any]:
+    def _answer(self, _key: str, _order: str, _era: str, packages: tuple[str, ...]) -> dict[str, Any]:
         """Return an answer."""
-        return {"counted": {"bytes": 2}, "versions": {}, "gaps": []}
+        return {"counted": {"bytes": 2}, "versions": dict.fromkeys(packages, "asked"), "gaps": []}
+
+
+@pytest.mark.parametrize(("today", "package"), [(False, "of-the-row"), (True, "of-today")])
+def test_packages_are_those_of_the_versions(tmp_path: Path, *, today: bool, package: str) -> None:
+    """A row names what it needs beside the versions of its time, and what beside those of today."""
+    run = Run(
+        script="none",
+        era="none",
+        card="none",
+        settings={},
+        packages=("of-the-row",),
+        packages_today=("of-today",),
+        counters=lambda counted: {"peak": counted["bytes"]},
+    )
+    plan = Plan(source="none", identity="none", grade="C", measured={"peak": 1.0}, run=run)
+
+    [[comparison]] = Answered(Environments(tmp_path, keep=False), today=today).compare([plan])
+
+    assert [package] == list(comparison.versions)
 
 
 def test_contradiction_takes_the_value_away(tmp_path: Path) -> None:

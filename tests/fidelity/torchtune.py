@@ -24,7 +24,7 @@ STEPS: Final = 2
 STEPS_UNPACKED: Final = 32
 """More where batches have different lengths, since the cache then fills with blocks of other sizes."""
 BYTES_PER_UNIT: Final = {"GiB": 2.0**30, "GB": 1e9}
-"""torchtune 0.1.1 divides by 1e9 and writes GB, 0.3.1 by 2**30 and writes GiB. Source: their `memory.py`."""
+"""torchtune 0.1.1 divides by 1e9 and writes GB, later releases by 2**30 and writes GiB. Source: their `memory.py`."""
 CONFIGS: Final = {
     "llama-2-7b": "llama2/7B",
     "llama-2-13b": "llama2/13B",
@@ -33,6 +33,11 @@ CONFIGS: Final = {
     "llama-3.2-3b": "llama3_2/3B",
 }
 CARDS: Final = {"4090": "rtx4090", "3090": "rtx3090", "A100": "a100-80", "A6000": "a6000", "24GB": "rtx4090"}
+TODAY: Final = (
+    *("torchtune==0.6.1", "torchao==0.15.0", "torchvision"),
+    *("omegaconf", "antlr4-python3-runtime==4.9.3", "sentencepiece", "tiktoken", "blobfile"),
+)
+"""The last release of torchtune, the last of torchao that it can be imported with, and what they need."""
 METHODS: Final = {"full": "full", "lora": "lora", "qlora": "qlora", "dora": "lora", "qdora": "qlora"}
 
 
@@ -61,8 +66,6 @@ def _run(row: Row) -> Run | NotRebuilt:
     if not row["hardware"].startswith(("1x", "1 x", "single")):
         return NotRebuilt(reason=f"sharded over several cards ({row['hardware']})")
     checkpointing = settings.get("activation_checkpointing", not settings.get("step"))
-    if settings.get("compile") and not checkpointing:
-        return NotRebuilt(reason="compiled layers that are not recomputed: what they keep is not that of layers as written")
     tutorial = "tutorial" in row["source"]
     batch_size = settings.get("batch_size") or 2
     accumulated = int(settings.get("gradient_accumulation") or (2 if tutorial else 1))
@@ -70,9 +73,9 @@ def _run(row: Row) -> Run | NotRebuilt:
     packed = [tokens] * (STEPS * accumulated)
     return Run(
         script="torchtune_recipes",
-        era="torch-2.4.1",
+        era="torch-2.4.1" if tutorial else "torch-2.5.1",
         card=card,
-        packages=("torchtune==0.1.1", "torchao==0.1") if tutorial else (),
+        packages_today=TODAY,
         settings={
             "config": f"{config}_{method}_single_device",
             "model": _model(settings),
@@ -114,11 +117,10 @@ def _model(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _lowered(row: Row, *, tutorial: bool) -> str:
     """Return what differs."""
-    parts = [f"torch 2.4.1 and torchtune {'0.1.1' if tutorial else '0.3.1'} stand for those of the row"]
+    versions = "torch 2.4.1 and torchtune 0.1.1" if tutorial else "torch 2.5.1 and torchtune 0.4.0"
+    parts = [f"{versions} stand for those of the row"]
     if tutorial:
         parts.append("samples are taken to have any length up to the 512 tokens that the data set is cut to")
-    if row["settings"].get("compile"):
-        parts.append("of what is compiled only the loss is")
     if row["settings"].get("packed"):
         parts.append("plain causal attention stands for the mask of packed samples")
     if "not said" in row.get("metric_definition", ""):

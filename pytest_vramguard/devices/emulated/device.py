@@ -80,13 +80,14 @@ class EmulatedDevice:
     @contextmanager
     def running(self) -> Iterator[None]:
         """Run with the values that shape the computation kept real, and nothing compiled yet."""
+        from pytest_vramguard.devices.emulated.compiler_guards import guards_made_below
         from pytest_vramguard.devices.emulated.known.mode import KnownValues
         from pytest_vramguard.devices.emulated.known.watch import watching
 
         self._values = values = KnownValues()
         self._reads = values.log
         self._watch = WorkWatch(values)
-        with empty_compiler_cache(), watching(values):
+        with empty_compiler_cache(), guards_made_below(values), watching(values):
             yield
 
     def counted_step(self) -> AbstractContextManager[None]:

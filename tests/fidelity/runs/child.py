@@ -41,7 +41,7 @@ def answer(order: dict[str, Any]) -> dict[str, Any]:
 
 def _versions() -> dict[str, str]:
     """Return the versions of the libraries that the run imported."""
-    names = ("torch", "transformers", "peft", "bitsandbytes", "torchvision")
+    names = ("torch", "transformers", "peft", "bitsandbytes", "torchvision", "lightning", "litgpt", "torchtune", "torchao")
     return {name: metadata.version(name) for name in names if name in sys.modules}
 
 

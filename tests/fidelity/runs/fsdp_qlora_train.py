@@ -195,7 +195,7 @@ def _quantize(model: nn.Module, place: torch.device) -> None:
 def _adapted(model: Any, settings: dict[str, Any], rank: int) -> Any:
     """Return the model with LoRA, whose matrices nobody fills on the host, but for zeros."""
     from peft import LoraConfig, TaskType, get_peft_model
-    from transformers.modeling_utils import no_init_weights
+    from releases import no_init_weights
 
     lora = settings["lora"]
     config = LoraConfig(

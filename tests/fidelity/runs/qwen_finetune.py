@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from adamw_of_torch_2_0 import OldAdamW
 from qwen_model import Qwen, QwenConfig
+from releases import no_init_weights
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainingArguments
-from transformers.modeling_utils import no_init_weights
 
 
 class OrderedTrainer(Trainer):
     """Takes the samples in the order in which they are given."""
 
-    def _get_train_sampler(self) -> SequentialSampler:
+    def _get_train_sampler(self, *_: Any) -> SequentialSampler:
         """Return what says the order."""
         return SequentialSampler(self.train_dataset)
 
@@ -99,7 +99,6 @@ def train(model: Any, samples: list[dict[str, torch.Tensor]], settings: dict[str
             learning_rate=3e-4,
             weight_decay=0.1,
             adam_beta2=0.95,
-            warmup_ratio=0.01,
             lr_scheduler_type="cosine",
             logging_steps=1,
             save_strategy="no",

@@ -3,8 +3,7 @@
 Follows recipes/full_finetune_single_device.py and lora_finetune_single_device.py of the release that is installed: the model
 is made on the card in the type of the configuration, layers are recomputed or offloaded, the loss is computed in pieces or in
 one, and the optimizer steps at the end or inside of the backward pass. The values of the checkpoint are not loaded: they
-would arrive in the tensors that are there. Of what shall be compiled only the loss is: torch 2.4 does not compile a layer
-whose recomputation was wrapped around it, as the recipes do it from torch 2.5 on.
+would arrive in the tensors that are there.
 """
 
 from __future__ import annotations
@@ -75,6 +74,8 @@ def _model(settings: dict[str, Any]) -> Any:
         from torchtune.modules.peft import get_adapter_params, set_trainable_params
 
         set_trainable_params(model, get_adapter_params(model))
+    if settings["compile"]:
+        tools.compile_model(model, verbose=False)
     if settings["checkpointing"]:
         tools.set_activation_checkpointing(model, auto_wrap_policy={layer})
     return model.train()
