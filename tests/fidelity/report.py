@@ -30,8 +30,8 @@ README: Final = ROOT / "README.md"
 SMALLEST_BYTES: Final = 2**20
 """What is less is a number or a share."""
 TODAY_HEAD: Final = """The same runs with the versions that a new environment gets, {versions}, against
-the same measurements: an error is what the libraries changed since, and not one of the emulated card. The larger ones, each
-followed to the allocation:
+the same measurements: an error is that of the emulated card together with what the libraries changed since. The larger
+changes, each followed to the allocation:
 
 - OSF: PEFT 0.21 keeps the frozen part of a weight no more, but the first values of the trained one (22 % less). Where the
   adapter is in 32 bits, what it adds is computed and kept in 32 bits (12 % more).
