@@ -43,7 +43,7 @@ changes, each followed to the allocation:
   Falcon-40b, which ran out of memory, then fits. For generation it has a kernel that needs no weight in 16 bits.
 - LitGPT's Llama: since torch 2.2 a product with a factor that is not trained does not keep the other one (3 % less).
 - ViT-L/16: attention writes its output as the next layer wants it; torch 2.1 copied it, and kept both.
-- FSDP with QLoRA: PEFT keeps the matrices of LoRA in 32 bits, so more is allocated and other blocks are left between.
+- FSDP with LoRA: PEFT keeps the matrices of LoRA in 32 bits, so more is allocated and other blocks are left between.
 
 """
 SUMMARY_BEGIN: Final = "| source | metric |"
