@@ -21,14 +21,17 @@ VOCABULARY_ID = 5
 
 
 def run(settings: dict[str, Any]) -> dict[str, Any]:
-    """Train some steps; return the bytes reserved once the model is there, and the largest numbers active and reserved."""
+    """Train some steps; return the bytes reserved once the model is there, and the largest numbers active and reserved.
+
+    The recipes log both for each step: the number is that of the last, in which nothing is compiled any more.
+    """
     model = _model(settings)
     after_init = torch.cuda.max_memory_reserved()
     torch.cuda.reset_peak_memory_stats()
     step = _stepper(model, settings)
     loss_of = _loss(model, settings)
     context = _offloading(model) if settings["offloading"] else nullcontext()
-    logits = None
+    logits, statistics = None, {}
     for number, length in enumerate(settings["tokens"], start=1):
         tokens, labels = _batch(settings, length), _batch(settings, length)
         with context:
@@ -37,7 +40,8 @@ def run(settings: dict[str, Any]) -> dict[str, Any]:
         (loss / settings["accumulate"]).backward()
         if number % settings["accumulate"] == 0:
             step()
-    statistics = torch.cuda.memory_stats()
+            statistics = torch.cuda.memory_stats()
+            torch.cuda.reset_peak_memory_stats()
     return {
         "reserved_after_init_bytes": after_init,
         "max_active_bytes": statistics["active_bytes.all.peak"],
@@ -138,15 +142,10 @@ def _loss_of_all(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _offloading(model: Any) -> Any:
-    """Return torchtune's context that sends what is kept for the backward pass to the host; a head of its own stays out."""
-    from torchtune.training import NoOpManager, OffloadActivations
+    """Return torchtune's context that sends what is kept for the backward pass to the host, but what the head keeps."""
+    from torchtune.training import get_act_offloading_ctx_manager
 
-    if not isinstance(model.output, torch.nn.Module):
-        return OffloadActivations()
-    aside = NoOpManager()
-    model.output.register_forward_pre_hook(lambda *_: aside.__enter__())
-    model.output.register_forward_hook(lambda *_: aside.__exit__(), always_call=True)
-    return OffloadActivations()
+    return get_act_offloading_ctx_manager(model, enable_activation_offloading=True)
 
 
 def _batch(settings: dict[str, Any], length: int) -> Tensor:
