@@ -35,9 +35,9 @@ changes, each followed to the allocation:
 
 - OSF: PEFT 0.21 keeps the frozen part of a weight no more, but the first values of the trained one (22 % less). Where the
   adapter is in 32 bits, what it adds is computed and kept in 32 bits (12 % more).
-- Adaption prompts with checkpoints: transformers packs the queries of a single new token, where it copied keys and values for
-  each head. It was in the copies' large segments that growing caches found room; now each grows into segments of its own, and
-  64 answers leave 22.5 GiB reserved, of which no more than 9.5 are allocated at any time (70 % more).
+- Adaption prompts with checkpoints: transformers 5.23 packs the queries of a single new token, where 5.13 copied keys and
+  values for each head. It was in the copies' large segments that growing caches found room; now each grows into segments of
+  its own, and 64 answers leave 22.5 GiB reserved, of which no more than 9.5 are allocated at any time (70 % more).
 - TinyLlama: attention that keeps no scores, and the next item.
 - LitGPT with quantised weights: since release 0.43 bitsandbytes does not hold the input of a layer beyond its forward pass.
   Falcon-40b, which ran out of memory, then fits. For generation it has a kernel that needs no weight in 16 bits.
